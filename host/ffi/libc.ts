@@ -1,0 +1,120 @@
+// The C library, called through koffi. Functions here are the raw calls: they return what the C
+// function returns (-1 on failure, then `errno()` tells why); `checked()` turns a failure into a
+// VmmError. Addresses are plain numbers (user space is below 2^47): whoever passes one keeps the
+// memory alive and unmoved until the call returns.
+
+import koffi from "koffi";
+import { type ErrorCode, errnoName, VmmError } from "../errors.js";
+
+const lib = koffi.load("libc.so.6");
+
+type Call<A extends unknown[], R = number> = (...args: A) => R;
+type N = number;
+
+function define<A extends unknown[], R = number>(prototype: string): Call<A, R> {
+  return lib.func(prototype) as unknown as Call<A, R>;
+}
+
+export const close = define<[fd: N]>("int close(int fd)");
+export const open = define<[path: string, flags: N, mode: N]>(
+  "int open(const char *path, int flags, unsigned int mode)",
+);
+export const read = define<[fd: N, address: N, bytes: N]>(
+  "intptr_t read(int fd, uintptr_t buf, size_t count)",
+);
+export const write = define<[fd: N, address: N, bytes: N]>(
+  "intptr_t write(int fd, uintptr_t buf, size_t count)",
+);
+export const pread64 = define<[fd: N, address: N, bytes: N, offset: N | bigint]>(
+  "intptr_t pread64(int fd, uintptr_t buf, size_t count, int64_t offset)",
+);
+export const pwrite64 = define<[fd: N, address: N, bytes: N, offset: N | bigint]>(
+  "intptr_t pwrite64(int fd, uintptr_t buf, size_t count, int64_t offset)",
+);
+export const ioctl = define<[fd: N, request: N, argument: N]>(
+  "int ioctl(int fd, unsigned long request, uintptr_t argument)",
+);
+export const fcntl = define<[fd: N, command: N, argument: N]>(
+  "int fcntl(int fd, int command, uintptr_t argument)",
+);
+export const mmap = define<[address: N, bytes: N, prot: N, flags: N, fd: N, offset: N]>(
+  "intptr_t mmap(uintptr_t addr, size_t length, int prot, int flags, int fd, int64_t offset)",
+);
+export const munmap = define<[address: N, bytes: N]>("int munmap(uintptr_t addr, size_t length)");
+export const mprotect = define<[address: N, bytes: N, prot: N]>(
+  "int mprotect(uintptr_t addr, size_t length, int prot)",
+);
+export const memfd_create = define<[name: string, flags: N]>(
+  "int memfd_create(const char *name, unsigned int flags)",
+);
+export const ftruncate = define<[fd: N, bytes: N]>("int ftruncate(int fd, int64_t length)");
+export const eventfd = define<[initial: N, flags: N]>(
+  "int eventfd(unsigned int initval, int flags)",
+);
+export const epoll_create1 = define<[flags: N]>("int epoll_create1(int flags)");
+export const epoll_ctl = define<[epfd: N, op: N, fd: N, event: N]>(
+  "int epoll_ctl(int epfd, int op, int fd, uintptr_t event)",
+);
+export const epoll_wait = define<[epfd: N, events: N, count: N, timeoutMs: N]>(
+  "int epoll_wait(int epfd, uintptr_t events, int maxevents, int timeout)",
+);
+export const socketpair = define<[domain: N, type: N, protocol: N, sv: N]>(
+  "int socketpair(int domain, int type, int protocol, uintptr_t sv)",
+);
+export const sendmsg = define<[fd: N, msghdr: N, flags: N]>(
+  "intptr_t sendmsg(int fd, uintptr_t msg, int flags)",
+);
+export const recvmsg = define<[fd: N, msghdr: N, flags: N]>(
+  "intptr_t recvmsg(int fd, uintptr_t msg, int flags)",
+);
+export const recv = define<[fd: N, address: N, bytes: N, flags: N]>(
+  "intptr_t recv(int fd, uintptr_t buf, size_t len, int flags)",
+);
+export const memcpy = define<[to: N, from: N, bytes: N]>(
+  "uintptr_t memcpy(uintptr_t dest, uintptr_t src, size_t n)",
+);
+export const prctl = define<[option: N, a: N, b: N, c: N, d: N]>(
+  "int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)",
+);
+export const gettid = define<[]>("int gettid()");
+export const getppid = define<[]>("int getppid()");
+export const tgkill = define<[tgid: N, tid: N, signal: N]>(
+  "int tgkill(int tgid, int tid, int sig)",
+);
+export const syscall = define<[nr: N, a: N, b: N, c: N, d: N, e: N, f: N]>(
+  "long syscall(long nr, uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t d, uintptr_t e, uintptr_t f)",
+);
+/** Ends the process at once, all threads, without running any exit handler (exit_group(2)). */
+export const _exit = define<[status: N], never>("void _exit(int status)");
+
+/** errno of the last failed call on this thread. */
+export function errno(): number {
+  return koffi.errno();
+}
+
+/**
+ * Returns `result` unless it is -1; then throws a VmmError that names the action.
+ *
+ * @param action what was tried, as the start of the message: `Cannot create an eventfd`
+ */
+export function checked(
+  result: number,
+  syscall: string,
+  action: string,
+  code: ErrorCode = "ERR_SYSCALL",
+): number {
+  if (result !== -1) return result;
+  const number = errno();
+  throw new VmmError(code, `${action}: ${syscall}: ${errnoName(number)}`, {
+    errno: number,
+    syscall,
+  });
+}
+
+/**
+ * The memory at `address` as an ArrayBuffer that shares it, for this thread. The caller keeps the
+ * mapping alive as long as the view. koffi aborts the process above 4 GiB, so map more as several.
+ */
+export function viewOf(address: number, bytes: number): ArrayBuffer {
+  return koffi.view(address, bytes);
+}
