@@ -1,0 +1,123 @@
+// The pieces that the guest programs share. Everything runs at CPL 3 with interrupts off, in one
+// identity-mapped address space: a pointer is a guest-physical address.
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+// text.c: strings, numbers and the console.
+size_t strlen(const char *text);
+void *memset(void *to, int byte, size_t count);
+void *memcpy(void *to, const void *from, size_t count);
+int memcmp(const void *a, const void *b, size_t count);
+/** %s string, %u decimal, %x hex (both 64-bit), %% itself. */
+void print(const char *format, ...);
+void print_hex(const uint8_t *bytes, size_t count);
+
+// platform.c: the command line, the clock, and the ways out.
+void platform_start(void);
+const char *command_line(void);
+/** Which way the loader came in: "PVH" or "the 64-bit Linux entry". */
+const char *entry_name(void);
+/** The number of `name=…` (decimal or 0x…), or `otherwise`; `*rest` points behind the number. */
+uint64_t option_number(const char *name, uint64_t otherwise, const char **rest);
+/** Whether `name=value`, or the bare word `name` when `value` is NULL, is on the command line. */
+bool option_is(const char *name, const char *value);
+/** Whether there is a clock: without one `now_ns()` counts TSC ticks. */
+bool clock_is_real(void);
+uint64_t now_ns(void);
+/** A page-aligned, zeroed stretch of RAM, never returned. */
+void *allocate(size_t bytes);
+/** Leaves as `exit=` says: poweroff, debug (with `status`), reset, triplefault, exception, hang. */
+_Noreturn void leave(uint8_t status);
+
+static inline void out8(uint16_t port, uint8_t value) {
+  __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port));
+}
+static inline void out16(uint16_t port, uint16_t value) {
+  __asm__ volatile("outw %0, %1" : : "a"(value), "Nd"(port));
+}
+static inline uint8_t in8(uint16_t port) {
+  uint8_t value;
+  __asm__ volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
+  return value;
+}
+/** A plain `mov`, which every KVM's instruction decoder knows. */
+static inline uint32_t mmio_read(uint64_t address) {
+  uint32_t value;
+  __asm__ volatile("movl (%1), %0" : "=r"(value) : "r"(address) : "memory");
+  return value;
+}
+static inline void mmio_write(uint64_t address, uint32_t value) {
+  __asm__ volatile("movl %0, (%1)" : : "r"(value), "r"(address) : "memory");
+}
+
+// virtio.c: a modern virtio-mmio device (virtio v1.2 §4.2) with split queues (§2.7), polled.
+#define VIRTIO_ID_RNG 4
+#define VIRTIO_F_INDIRECT_DESC (1ull << 28)
+#define VIRTIO_F_EVENT_IDX (1ull << 29)
+#define VIRTIO_F_VERSION_1 (1ull << 32)
+
+struct virtq_desc {
+  uint64_t addr;
+  uint32_t len;
+  uint16_t flags;
+  uint16_t next;
+};
+#define VIRTQ_DESC_F_NEXT 1
+#define VIRTQ_DESC_F_WRITE 2
+#define VIRTQ_DESC_F_INDIRECT 4
+
+struct virtq_avail {
+  uint16_t flags;
+  uint16_t idx;
+  uint16_t ring[];
+};
+#define VIRTQ_AVAIL_F_NO_INTERRUPT 1
+
+struct virtq_used {
+  uint16_t flags;
+  uint16_t idx;
+  struct {
+    uint32_t id;
+    uint32_t len;
+  } ring[];
+};
+#define VIRTQ_USED_F_NO_NOTIFY 1
+
+struct queue {
+  uint64_t window;
+  uint32_t index;
+  uint32_t size;
+  bool event_idx;
+  uint16_t available;  // entries made available, published or not
+  uint16_t published;  // avail->idx as the device sees it
+  uint16_t seen;       // used entries taken
+  struct virtq_desc *desc;
+  volatile struct virtq_avail *avail;
+  volatile struct virtq_used *used;
+};
+
+struct device {
+  uint64_t window;
+  uint32_t id;
+  uint64_t features;
+};
+
+/** Calls `found` for each device with virtio id `id`, in window order; returns how many. */
+uint32_t virtio_each(uint32_t id, void (*found)(uint64_t window, uint32_t number));
+/** Reset, ACKNOWLEDGE, DRIVER and features up to FEATURES_OK (§3.1.1); false if it refuses. */
+bool virtio_negotiate(struct device *device, uint64_t window, uint64_t wanted);
+/** Sets up queue `index` with at most `size_max` entries; false if there is none. */
+bool virtio_queue(struct device *device, struct queue *queue, uint32_t index, uint32_t size_max);
+void virtio_driver_ok(struct device *device);
+void virtio_reset(uint64_t window);
+bool virtio_needs_reset(uint64_t window);
+
+/** Makes the chain that starts at descriptor `head` available; nothing is published yet. */
+void queue_offer(struct queue *queue, uint16_t head);
+/** Publishes what was offered and notifies the device unless it asked not to be. */
+void queue_kick(struct queue *queue);
+/** Takes one used entry, if there is one. */
+bool queue_take(struct queue *queue, uint32_t *id, uint32_t *bytes);
