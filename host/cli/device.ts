@@ -1,0 +1,185 @@
+// --device and --grant: what a user writes → the devices of a VmConfig. Pure: opens nothing.
+//
+//   --device rng,source=/dev/hwrng                     kind[,key=value]...
+//   --device ./mine.wasm --grant mine0.image=file:data.bin:ro
+//            └ id mine0         └ id.name=kind:what[:rights]
+
+import type { DeviceConfig } from "../machine/config.js";
+import { DEVICES_MAX } from "../machine/layout.js";
+import {
+  type GrantKind,
+  type GrantSpec,
+  type Key,
+  KINDS,
+  type Kind,
+  modulePath,
+  type Right,
+} from "./kinds.js";
+import { didYouMean, usageError } from "./usage.js";
+
+const GRANT_KINDS: readonly GrantKind[] = ["file"];
+
+const RIGHTS: Readonly<Record<string, Right[]>> = {
+  ro: ["read"],
+  wo: ["write"],
+  rw: ["read", "write"],
+};
+
+/** One --device: the module, and what its own keys grant. */
+export interface DeviceSpec {
+  /** The id without its number: the kind, or the base name of the module. */
+  name: string;
+  module: string;
+  /** Granted by a key that the user wrote. */
+  grants: Record<string, GrantSpec>;
+  /** Granted unless the user grants something else under the same name. */
+  fallbacks: Record<string, GrantSpec>;
+}
+
+/** One --grant. */
+export interface GrantOption {
+  id: string;
+  name: string;
+  grant: GrantSpec;
+}
+
+function malformed(spec: string, cause: string): Error {
+  return usageError(
+    `Cannot parse --device "${spec}": ${cause}`,
+    "write it as KIND[,key=value]... or as the path of a .wasm, see: bulkhead run --help",
+  );
+}
+
+function isPath(word: string): boolean {
+  return word.includes("/") || word.endsWith(".wasm");
+}
+
+/** Base name of a module as the name part of an id: `./my.disk.wasm` → `my-disk`. */
+function nameOf(module: string): string {
+  const base = module.slice(module.lastIndexOf("/") + 1).replace(/\.wasm$/, "");
+  return base.replace(/[^A-Za-z0-9_-]+/g, "-") || "device";
+}
+
+function grantOf(key: Key, what: string): GrantSpec {
+  return { kind: key.kind, what, rights: key.rights };
+}
+
+function fallbacksOf(kind: Kind): Record<string, GrantSpec> {
+  const keys = Object.values(kind.keys).filter((key) => key.fallback !== undefined);
+  return Object.fromEntries(keys.map((key) => [key.grant, grantOf(key, key.fallback!)]));
+}
+
+/** Parses the `key=value` words of one --device into grants. */
+function parseKeys(spec: string, words: string[], kind: Kind): Record<string, GrantSpec> {
+  const grants: Record<string, GrantSpec> = {};
+  for (const word of words) {
+    const equals = word.indexOf("=");
+    const name = equals === -1 ? word : word.slice(0, equals);
+    if (!Object.hasOwn(kind.keys, name)) {
+      throw malformed(spec, `unknown key "${name}", ${didYouMean(name, Object.keys(kind.keys))}`);
+    }
+    const key = kind.keys[name]!;
+    const what = word.slice(equals + 1);
+    if (equals === -1 || what === "") throw malformed(spec, `key "${name}" has no value`);
+    if (key.grant in grants) throw malformed(spec, `key "${name}" is there twice`);
+    grants[key.grant] = grantOf(key, what);
+  }
+  return grants;
+}
+
+/** Parses one --device; ERR_USAGE when malformed, with the nearest kind when it is unknown. */
+export function parseDevice(spec: string): DeviceSpec {
+  const [head = "", ...words] = spec.split(",");
+  if (head === "") throw malformed(spec, "it names no device");
+  if (words.includes(""))
+    throw malformed(spec, "there is nothing between two commas or at the end");
+  if (isPath(head)) {
+    if (words.length > 0) {
+      throw usageError(
+        `Cannot parse --device "${spec}": a module of one's own has no key "${words[0]}"`,
+        `grant it what it asks for, as in: --grant ${nameOf(head)}0.NAME=file:PATH:ro`,
+      );
+    }
+    return { name: nameOf(head), module: head, grants: {}, fallbacks: {} };
+  }
+  if (!Object.hasOwn(KINDS, head)) {
+    throw usageError(
+      `Cannot find device "${head}": no such kind, ${didYouMean(head, Object.keys(KINDS))}`,
+      `a module of one's own is named by its path, as in: --device ./${head}.wasm`,
+    );
+  }
+  const kind = KINDS[head]!;
+  const grants = parseKeys(spec, words, kind);
+  return { name: head, module: modulePath(head), grants, fallbacks: fallbacksOf(kind) };
+}
+
+/** Splits `WHAT[:RIGHTS]`: only the names of rights are rights, so WHAT may contain colons. */
+function splitRights(text: string): { what: string; rights: Right[] } {
+  const colon = text.lastIndexOf(":");
+  const word = text.slice(colon + 1);
+  if (colon !== -1 && Object.hasOwn(RIGHTS, word)) {
+    return { what: text.slice(0, colon), rights: RIGHTS[word]! };
+  }
+  return { what: text, rights: RIGHTS.ro! };
+}
+
+/** Parses one --grant; ERR_USAGE when malformed. */
+export function parseGrant(text: string): GrantOption {
+  const match = /^([A-Za-z0-9_-]+)\.([A-Za-z][A-Za-z0-9_-]*)=([^:]*):(.+)$/s.exec(text);
+  if (match === null) {
+    throw usageError(
+      `Cannot parse --grant "${text}": it is not ID.NAME=KIND:WHAT[:RIGHTS]`,
+      "write it as in: --grant mine0.image=file:data.bin:ro",
+    );
+  }
+  const [, id = "", name = "", kindName = "", rest = ""] = match;
+  const kind = GRANT_KINDS.find((known) => known === kindName);
+  if (kind === undefined) {
+    const meant = didYouMean(kindName, GRANT_KINDS);
+    throw usageError(`Cannot grant ${id}.${name}: unknown kind "${kindName}", ${meant}`);
+  }
+  const { what, rights } = splitRights(rest);
+  if (what === "") throw usageError(`Cannot grant ${id}.${name}: "${text}" names no ${kind}`);
+  return { id, name, grant: { kind, what, rights } };
+}
+
+/** What applies to all devices alike. */
+type Common = Pick<DeviceConfig, "isolation" | "seccomp">;
+
+/** Names the devices in order: `rng0`, `rng1`, `mine0`. */
+function withIds(specs: DeviceSpec[], common: Common): DeviceConfig[] {
+  const counts = new Map<string, number>();
+  return specs.map(({ name, module, grants }) => {
+    const index = counts.get(name) ?? 0;
+    counts.set(name, index + 1);
+    return { id: `${name}${index}`, module, grants: { ...grants }, ...common };
+  });
+}
+
+/** The devices that --device and --grant describe together, in the order of --device. */
+export function deviceConfigs(
+  specs: DeviceSpec[],
+  grants: GrantOption[],
+  common: Common,
+): DeviceConfig[] {
+  if (specs.length > DEVICES_MAX) {
+    const problem = `${specs.length} devices, ${DEVICES_MAX} is the most`;
+    throw usageError(`Cannot build the machine: ${problem}`);
+  }
+  const devices = withIds(specs, common);
+  for (const { id, name, grant } of grants) {
+    const device = devices.find((candidate) => candidate.id === id);
+    if (device === undefined) {
+      const known = devices.map((candidate) => candidate.id);
+      throw usageError(`Cannot grant ${id}.${name}: no device "${id}", ${didYouMean(id, known)}`);
+    }
+    if (Object.hasOwn(device.grants, name)) {
+      throw usageError(`Cannot grant ${id}.${name}: "${grant.what}", it was granted before`);
+    }
+    device.grants[name] = grant;
+  }
+  for (const [index, device] of devices.entries()) {
+    device.grants = { ...specs[index]!.fallbacks, ...device.grants };
+  }
+  return devices;
+}

@@ -1,0 +1,48 @@
+#!/usr/bin/env node
+// Entry of `bulkhead`: reads the arguments, calls the command, reports what went wrong.
+
+import { CommanderError } from "commander";
+import { EXIT } from "../errors.js";
+import { sayError } from "./output.js";
+import { type Commands, programOf } from "./program.js";
+import { usageError } from "./usage.js";
+
+/** Each command's file is loaded when it is called: `run` must not wait for the code of others. */
+const COMMANDS: Commands = {
+  run: async (kernel, options) => (await import("./run.js")).run(kernel, options),
+  demo: async (options) => (await import("./demo.js")).demo(options),
+  inspect: async (target, options) => (await import("./inspect.js")).inspect(target, options),
+  policy: async (spec, options) => (await import("./policy.js")).policy(spec, options),
+};
+
+const json = process.argv.includes("--json");
+
+/** Commander's errors say "error: problem" and sometimes "(Did you mean …?)" on the next line. */
+function fromCommander(error: CommanderError): unknown {
+  const [problem = "", advice] = error.message.replace(/^error: /, "").split("\n");
+  const command = process.argv[2];
+  const known = ["run", "demo", "inspect", "policy"].find((name) => name === command);
+  const help = known === undefined ? "bulkhead --help" : `bulkhead ${known} --help`;
+  return usageError(`Cannot parse the command line: ${problem}`, advice ?? `see: ${help}`);
+}
+
+async function main(): Promise<number> {
+  let status: number = EXIT.usage;
+  try {
+    await programOf(COMMANDS, (value) => {
+      status = value;
+    }).parseAsync();
+    return status;
+  } catch (error) {
+    if (!(error instanceof CommanderError)) return sayError(error, json);
+    // Help that was asked for has exit code 0; `bulkhead` alone prints it as a mistake.
+    if (error.exitCode === 0) return EXIT.ok;
+    if (error.code === "commander.help") return EXIT.usage;
+    return sayError(fromCommander(error), json);
+  }
+}
+
+process.on("uncaughtException", (error) => process.exit(sayError(error, json)));
+
+// Not by process.exitCode: a thread or a handle that is left must not keep a finished VMM alive.
+process.exit(await main());

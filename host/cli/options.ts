@@ -1,0 +1,81 @@
+// The options of `bulkhead run` → a VmConfig. Pure: opens nothing, so every mistake in them is told
+// before anything starts.
+
+import type { DeviceConfig, Isolation, SeccompMode, VmConfig } from "../machine/config.js";
+import { CPU_COUNT_MAX, MEMORY_BYTES_MAX, MEMORY_BYTES_MIN } from "../machine/layout.js";
+import { deviceConfigs, parseDevice, parseGrant } from "./device.js";
+import { parseCpuCount, parseMemorySize } from "./size.js";
+import { oneOf, usageError } from "./usage.js";
+
+const ISOLATIONS: readonly Isolation[] = ["process", "inline"];
+const SECCOMP_MODES: readonly SeccompMode[] = ["enforce", "log", "off"];
+
+/** How a device is confined: the options that `run` and `demo` share. */
+export interface ConfinementOptions {
+  isolation: string;
+  seccomp: string;
+  allowWeakSandbox?: boolean;
+}
+
+/** What the user wrote, still as text. `device` and `grant` are in the order of the command line. */
+export interface RunOptions extends ConfinementOptions {
+  kernel?: string;
+  initrd?: string;
+  params: string[];
+  mem: string;
+  cpus: string;
+  device: string[];
+  grant: string[];
+  transport: string;
+  serial?: string;
+  json?: boolean;
+  debugExit?: boolean;
+}
+
+function kernelOf(positional: string | undefined, option: string | undefined): string {
+  if (positional !== undefined && option !== undefined && positional !== option) {
+    throw usageError(`Cannot run two kernels: "${positional}" and -k "${option}"`, "name one");
+  }
+  const kernel = option ?? positional;
+  if (kernel !== undefined && kernel !== "") return kernel;
+  throw usageError(
+    "Cannot run a guest: no kernel is named",
+    "name an ELF or bzImage file, as in: bulkhead run -k vmlinuz -i initrd.img",
+  );
+}
+
+function checkTransport(name: string): void {
+  if (oneOf("--transport", name, ["mmio", "pci"]) === "mmio") return;
+  throw usageError(
+    'Cannot use --transport "pci": virtio-pci is not there yet',
+    "leave the option out, or use --transport mmio",
+  );
+}
+
+/** The confined devices that `specs` and `grants` describe. */
+export function devicesOf(
+  specs: readonly string[],
+  grants: readonly string[],
+  { isolation, seccomp }: ConfinementOptions,
+): DeviceConfig[] {
+  return deviceConfigs(specs.map(parseDevice), grants.map(parseGrant), {
+    isolation: oneOf("--isolation", isolation, ISOLATIONS),
+    seccomp: oneOf("--seccomp", seccomp, SECCOMP_MODES),
+  });
+}
+
+/** The machine that the options describe; its serial console goes to `serialFd`. ERR_USAGE. */
+export function vmConfigOf(kernel: string | undefined, options: RunOptions): VmConfig {
+  checkTransport(options.transport);
+  return {
+    kernel: kernelOf(kernel, options.kernel),
+    ...(options.initrd === undefined ? {} : { initrd: options.initrd }),
+    cmdline: options.params.join(" "),
+    memoryBytes: parseMemorySize(options.mem, { min: MEMORY_BYTES_MIN, max: MEMORY_BYTES_MAX }),
+    cpuCount: parseCpuCount(options.cpus, { min: 1, max: CPU_COUNT_MAX }),
+    devices: devicesOf(options.device, options.grant, options),
+    debugExit: options.debugExit === true,
+    allowWeakSandbox: options.allowWeakSandbox === true,
+    serialFd: options.json === true ? -1 : 1,
+  };
+}

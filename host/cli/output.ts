@@ -1,0 +1,103 @@
+// What Bulkhead says: text and JSON lines on descriptors 1 and 2, written at once. process.stdout is
+// not used: opening it would make a pipe non-blocking under the serial console, which writes to the
+// same descriptor from another thread.
+
+import fs from "node:fs";
+import tty from "node:tty";
+import { styleText } from "node:util";
+import { errnoName, VmmError } from "../errors.js";
+
+export const STDOUT = 1;
+export const STDERR = 2;
+
+type Style = Parameters<typeof styleText>[0];
+
+/** Somebody else may have made the descriptor non-blocking: pause between two tries to write. */
+const RETRY_MS = 1;
+const pause = new Int32Array(new SharedArrayBuffer(4));
+
+/** Writes all of `text`. A reader that has gone away is no error: nobody is left to be told. */
+export function say(fd: number, text: string): void {
+  let rest = Buffer.from(text);
+  while (rest.length > 0) {
+    try {
+      rest = rest.subarray(fs.writeSync(fd, rest));
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === "EPIPE" || code === "EIO" || code === "EBADF") return;
+      if (code !== "EAGAIN") throw error;
+      Atomics.wait(pause, 0, 0, RETRY_MS);
+    }
+  }
+}
+
+/** Writes one JSON object and a newline to stdout. */
+export function sayJson(value: object): void {
+  say(STDOUT, `${JSON.stringify(value)}\n`);
+}
+
+function hasColors(fd: number): boolean {
+  const { NO_COLOR, TERM } = process.env;
+  return tty.isatty(fd) && (NO_COLOR ?? "") === "" && TERM !== "dumb";
+}
+
+/** `text` in colour where `fd` is a terminal that shows colours. */
+export function paint(fd: number, style: Style, text: string): string {
+  return hasColors(fd) ? styleText(style, text, { validateStream: false }) : text;
+}
+
+/**
+ * `text` without what could drive a terminal: a module, a guest or a device wrote parts of it, and an
+ * escape sequence in a log line can retitle, repaint or answer for the user's terminal.
+ */
+export function printable(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
+  return text.replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g, (character) => {
+    return `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`;
+  });
+}
+
+/** Milliseconds since the Unix epoch, with a fraction. */
+export function now(): number {
+  return performance.timeOrigin + performance.now();
+}
+
+/** What to do about an error whose message does not say it, by code; `CODE ERRNO` comes first. */
+const WHAT_TO_DO: Readonly<Record<string, string>> = {
+  "ERR_KVM_UNAVAILABLE ENOENT":
+    "load it (modprobe kvm-intel or kvm-amd) and enable virtualization in the firmware;\n" +
+    "a container needs --device /dev/kvm, a virtual machine a host with nested virtualization",
+  "ERR_KVM_UNAVAILABLE EACCES":
+    "sudo usermod -aG kvm $USER, then log in again; a container needs --group-add as well",
+  ERR_KVM_UNAVAILABLE: "a guest needs /dev/kvm: a processor with virtualization, and Linux's KVM",
+  ERR_KVM_CAPABILITY: "a newer host kernel has what is missing",
+  ERR_GRANT: "what a device asks for and under which name: bulkhead inspect KIND|FILE.wasm",
+  ERR_MODULE: "what is in a module: bulkhead inspect FILE.wasm",
+  ERR_SANDBOX: "Bulkhead starts no device with less confinement than was asked for",
+};
+
+function whatToDo({ code, errno }: VmmError): string | undefined {
+  const name = errno === undefined ? "" : errnoName(errno);
+  return WHAT_TO_DO[`${code} ${name}`] ?? WHAT_TO_DO[code];
+}
+
+/** Prints an error as "Error: action: value, cause" and below it what to do; returns the status. */
+export function sayError(error: unknown, json: boolean): number {
+  if (!(error instanceof VmmError)) return sayBug(error, json);
+  const [problem = "", ...advice] = printable(error.message).split("\n");
+  if (advice.length === 0) advice.push(...(whatToDo(error)?.split("\n") ?? []));
+  const head = paint(STDERR, "red", "Error:");
+  say(STDERR, `${[`${head} ${problem}`, ...advice.map((line) => `  ${line}`)].join("\n")}\n`);
+  const { code, message, exitStatus } = error;
+  if (json) sayJson({ event: "error", time: now(), code, message, exitStatus });
+  return exitStatus;
+}
+
+/** Prints what only a mistake of ours can have thrown. */
+function sayBug(error: unknown, json: boolean): number {
+  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  const bug = new VmmError("ERR_INTERNAL", "Internal error, this is a bug in Bulkhead");
+  const status = sayError(bug, json);
+  say(STDERR, `${printable(text)}\n`);
+  return status;
+}

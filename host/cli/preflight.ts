@@ -1,0 +1,62 @@
+// Looks at every file that a VmConfig names before anything starts, because the plain errno of a
+// thread or a sandboxed process tells the user less than "there is no such file" does.
+
+import fs from "node:fs";
+import { type ErrorCode, errnoName, VmmError } from "../errors.js";
+import type { VmConfig } from "../machine/config.js";
+
+const CAUSES: Readonly<Record<string, string>> = {
+  ENOENT: "there is no such file",
+  EACCES: "this user may not open it",
+  ENOTDIR: "a part of the path is no directory",
+  EISDIR: "it is a directory",
+  EROFS: "the file system is read-only",
+  ELOOP: "symbolic links lead in a circle",
+};
+
+interface Wanted {
+  /** The start of the message: `Cannot open kernel`. */
+  action: string;
+  path: string;
+  mode?: number;
+  code?: ErrorCode;
+  whatToDo?: string;
+}
+
+function errnoOf(path: string, mode: number): NodeJS.ErrnoException | undefined {
+  try {
+    fs.accessSync(path, mode);
+    if (fs.statSync(path).isDirectory()) {
+      return Object.assign(new Error(), { code: "EISDIR", errno: -21, syscall: "open" });
+    }
+    return undefined;
+  } catch (error) {
+    return error as NodeJS.ErrnoException;
+  }
+}
+
+function checkFile({ action, path, mode = fs.constants.R_OK, code, whatToDo }: Wanted): void {
+  const failure = errnoOf(path, mode);
+  if (failure === undefined) return;
+  const errno = -(failure.errno ?? 0);
+  const name = failure.code ?? errnoName(errno);
+  const problem = `${action} "${path}": ${name}, ${CAUSES[name] ?? "the file cannot be used"}`;
+  const message = whatToDo === undefined ? problem : `${problem}\n${whatToDo}`;
+  throw new VmmError(code ?? "ERR_FILE", message, { errno, syscall: failure.syscall });
+}
+
+/** Throws ERR_FILE or ERR_GRANT for the first file of `config` that is missing or not allowed. */
+export function checkFiles(config: Pick<VmConfig, "kernel" | "initrd" | "devices">): void {
+  checkFile({ action: "Cannot open kernel", path: config.kernel });
+  if (config.initrd !== undefined) checkFile({ action: "Cannot open initrd", path: config.initrd });
+  for (const { id, module, grants } of config.devices) {
+    const whatToDo = "has it been built? In a checkout: npm run build";
+    checkFile({ action: `Cannot open the module of ${id}`, path: module, whatToDo });
+    for (const [name, { what, rights }] of Object.entries(grants)) {
+      const read = rights.includes("read") ? fs.constants.R_OK : 0;
+      const write = rights.includes("write") ? fs.constants.W_OK : 0;
+      const action = `Cannot grant ${id}.${name}`;
+      checkFile({ action, path: what, mode: read | write, code: "ERR_GRANT" });
+    }
+  }
+}

@@ -1,0 +1,148 @@
+// The commands and options of `bulkhead`, in lkvm's words where lkvm has one. What a command does
+// comes from its own file, loaded when it is called.
+
+import { readFileSync } from "node:fs";
+import { Command } from "commander";
+import { KINDS } from "./kinds.js";
+import type { ConfinementOptions, RunOptions } from "./options.js";
+
+export interface DemoOptions extends ConfinementOptions {
+  json?: boolean;
+}
+
+export interface InspectOptions {
+  json?: boolean;
+}
+
+export interface PolicyOptions {
+  grant: string[];
+  json?: boolean;
+}
+
+/** What each command does; each returns the exit status. */
+export interface Commands {
+  run(kernel: string | undefined, options: RunOptions): Promise<number>;
+  demo(options: DemoOptions): Promise<number>;
+  inspect(target: string, options: InspectOptions): Promise<number>;
+  policy(spec: string, options: PolicyOptions): Promise<number>;
+}
+
+const RUN_EXAMPLES = `
+Devices:
+${Object.entries(KINDS).map(kindHelp).join("\n")}
+  ./mine.wasm              a module of your own; its first instance is mine0
+
+Examples:
+  bulkhead run vmlinux -p "console=ttyS0" --rng
+  bulkhead run -k bzImage -i initrd.img -m 512M -c 2 --device rng,source=/dev/hwrng
+  bulkhead run -k vmlinux --device ./mine.wasm --grant mine0.image=file:data.bin:ro
+
+Ctrl-A x ends the guest, Ctrl-A a sends Ctrl-A, Ctrl-A h shows help.
+Exit status: 0 guest powered off or rebooted, 1 internal error, 2 bad arguments, 3 KVM not
+usable, 4 guest crashed, 5 a device failed for good, 6 sandbox could not be set up.`;
+
+function kindHelp([name, { summary, keys }]: [string, (typeof KINDS)[string]]): string {
+  const lines = Object.entries(keys).map(([key, { summary: what, fallback }]) => {
+    const otherwise = fallback === undefined ? "" : ` (default: ${fallback})`;
+    return `    ${`${key}=PATH`.padEnd(22)} ${what}${otherwise}`;
+  });
+  return [`  ${name.padEnd(24)} ${summary}`, ...lines].join("\n");
+}
+
+/** Version of this package; package.json is in every installation. */
+function version(): string {
+  const path = new URL("../../../package.json", import.meta.url);
+  return (JSON.parse(readFileSync(path, "utf8")) as { version: string }).version;
+}
+
+function collect(value: string, previous: string[]): string[] {
+  return [...previous, value];
+}
+
+function addConfinement(command: Command): Command {
+  return command
+    .optionsGroup("Confinement options:")
+    .option("--isolation <where>", "run devices each in a process or inline in the VMM", "process")
+    .option("--seccomp <mode>", "on a forbidden system call: enforce, log or off", "enforce")
+    .option("--allow-weak-sandbox", "start even where this kernel lacks a part of the sandbox");
+}
+
+/** `run`, whose devices keep the order in which --device and --rng were written. */
+function runCommand(commands: Commands, onStatus: (status: number) => void): Command {
+  const devices: string[] = [];
+  const command = new Command("run")
+    .summary("run a guest")
+    .description("Run a guest, with each of its devices in a confined process of its own.")
+    .argument("[KERNEL]", "kernel image, ELF or bzImage")
+    .optionsGroup("Basic options:")
+    .option("-c, --cpus <n>", "number of CPUs", "1")
+    .option("-m, --mem <size>[B|K|M|G|T]", "guest memory, by default measured in M", "256M")
+    .optionsGroup("Kernel options:")
+    .option("-k, --kernel <kernel>", "kernel to boot in the guest")
+    .option("-i, --initrd <initrd>", "initial RAM disk image")
+    .option("-p, --params <params>", "kernel command line arguments", collect, [])
+    .optionsGroup("Device options:")
+    .option("--device <spec>", "add a device: KIND[,key=value]... or the path of a .wasm")
+    .option(
+      "--grant <grant>",
+      "grant a device what it asks for: ID.NAME=KIND:WHAT[:RIGHTS]",
+      collect,
+      [],
+    )
+    .option("--rng", "add a virtio-rng device, as --device rng does")
+    .option("--transport <name>", "virtio transport: mmio", "mmio");
+  command.on("option:device", (spec: string) => devices.push(spec));
+  command.on("option:rng", () => devices.push("rng"));
+  return addConfinement(command)
+    .optionsGroup("Output options:")
+    .option("--serial <file>", "write the guest's serial output to a file")
+    .option("--json", "print events as JSON, one object a line")
+    .option("--debug-exit", "let a write to port 0x501 end the guest, as QEMU's isa-debug-exit")
+    .addHelpText("after", RUN_EXAMPLES)
+    .action(async (kernel: string | undefined, options: RunOptions) => {
+      onStatus(await commands.run(kernel, { ...options, device: devices }));
+    });
+}
+
+function demoCommand(commands: Commands, onStatus: (status: number) => void): Command {
+  const command = new Command("demo")
+    .summary("boot the built-in guest and show how its devices are confined")
+    .description(
+      "Boot the built-in guest with two rng devices and show what confines each of them.",
+    )
+    .option("--json", "print events and measurements as JSON, one object a line");
+  return addConfinement(command).action(async (options: DemoOptions) => {
+    onStatus(await commands.demo(options));
+  });
+}
+
+/**
+ * The whole command line. The status of the command that was called goes to `onStatus`; help, version
+ * and mistakes are thrown as commander's CommanderError.
+ */
+export function programOf(commands: Commands, onStatus: (status: number) => void): Command {
+  const program = new Command("bulkhead")
+    .description("A virtual machine monitor whose devices are confined, one process each.")
+    .version(version(), "-V, --version")
+    .addCommand(runCommand(commands, onStatus))
+    .addCommand(demoCommand(commands, onStatus));
+  program
+    .command("inspect <FILE|KIND>")
+    .description("Show a module's manifest, imports, what it asks for and the resulting policy.")
+    .option("--json", "print one JSON object")
+    .action(async (target: string, options: InspectOptions) => {
+      onStatus(await commands.inspect(target, options));
+    });
+  program
+    .command("policy <SPEC>")
+    .description("Show the system calls that a device may make, each with its reason.")
+    .option("--grant <grant>", "as of run, for the device of SPEC", collect, [])
+    .option("--json", "print one JSON object")
+    .action(async (spec: string, options: PolicyOptions) => {
+      onStatus(await commands.policy(spec, options));
+    });
+  for (const command of [program, ...program.commands]) {
+    command.exitOverride().configureOutput({ outputError: () => {} });
+  }
+  return program;
+}

@@ -1,0 +1,65 @@
+// One machine from start to end on the user's terminal: signals, serial input, exit status.
+
+import os from "node:os";
+import type { VmConfig } from "../machine/config.js";
+import type { Vm } from "../machine/vm.js";
+import type { EventSink } from "./events.js";
+import { Terminal } from "./terminal.js";
+
+/** What ends a machine from outside; a guest on a terminal gets Ctrl-C as a keystroke instead. */
+const STOP_SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"] as const;
+
+/** Exit status of a process that a signal ended, as a shell counts it. */
+const SIGNAL_STATUS_FIRST = 128;
+
+/** Asks for a clean end on the first signal and leaves at once on the second. */
+class StopSignals {
+  #received: NodeJS.Signals | undefined;
+  readonly #onSignal: (signal: NodeJS.Signals) => void;
+
+  constructor(vm: Vm) {
+    this.#onSignal = (signal) => {
+      if (this.#received !== undefined) process.exit(this.status);
+      this.#received = signal;
+      vm.stop(signal);
+    };
+    for (const signal of STOP_SIGNALS) process.on(signal, this.#onSignal);
+  }
+
+  /** Exit status that says which signal came; undefined when none did. */
+  get status(): number | undefined {
+    if (this.#received === undefined) return undefined;
+    return SIGNAL_STATUS_FIRST + os.constants.signals[this.#received];
+  }
+
+  close(): void {
+    for (const signal of STOP_SIGNALS) process.off(signal, this.#onSignal);
+  }
+}
+
+export interface SessionOptions {
+  onEvent: EventSink;
+  /** Whether stdin is the guest's serial input. */
+  input: boolean;
+}
+
+/** Builds the machine, runs it to its end and returns the exit status for the process. */
+export async function runSession(config: VmConfig, options: SessionOptions): Promise<number> {
+  // Loaded only now: a mistake in the options is told without loading what talks to the kernel.
+  const { createVm } = await import("../machine/vm.js");
+  const vm = await createVm(config, options.onEvent);
+  const signals = new StopSignals(vm);
+  const terminal = options.input
+    ? Terminal.open({
+        input: (bytes) => vm.serialInput(bytes),
+        quit: () => vm.stop("Ctrl-A x"),
+      })
+    : undefined;
+  try {
+    const exit = await vm.run();
+    return exit.reason === "stopped" ? (signals.status ?? exit.status) : exit.status;
+  } finally {
+    terminal?.close();
+    signals.close();
+  }
+}

@@ -1,0 +1,117 @@
+// The user's side of the serial console. A terminal is switched to raw mode, so that Ctrl-C reaches
+// the guest, and put back on every way out; Ctrl-A is the escape key, as in lkvm and QEMU. Anything
+// else on stdin (a pipe, a file) is fed to the guest as it is.
+
+import type { ReadStream } from "node:tty";
+import { STDERR, say } from "./output.js";
+
+const CTRL_A = 1;
+const HELP =
+  "Ctrl-A x  end the guest\r\nCtrl-A a  send Ctrl-A to the guest\r\nCtrl-A h  this help\r\n";
+
+/** What the user asked of the terminal itself. */
+export type TerminalCommand = "quit" | "help";
+
+/** Takes the escape sequences out of a stream of keystrokes, across chunks. */
+export class EscapeKeys {
+  #escaped = false;
+
+  /** What of `keys` the guest gets, and what was asked for in between; after `quit` all is dropped. */
+  feed(keys: Uint8Array): { bytes: Uint8Array; commands: TerminalCommand[] } {
+    const bytes: number[] = [];
+    const commands: TerminalCommand[] = [];
+    for (const key of keys) {
+      if (!this.#escaped) {
+        this.#escaped = key === CTRL_A;
+        if (!this.#escaped) bytes.push(key);
+        continue;
+      }
+      this.#escaped = false;
+      const command = this.#commandOf(key);
+      if (command !== undefined) commands.push(command);
+      if (command === "quit") break;
+      if (key === CTRL_A || key === 0x61) bytes.push(CTRL_A);
+    }
+    return { bytes: Uint8Array.from(bytes), commands };
+  }
+
+  #commandOf(key: number): TerminalCommand | undefined {
+    const letter = String.fromCharCode(key).toLowerCase();
+    return letter === "x" ? "quit" : letter === "h" ? "help" : undefined;
+  }
+}
+
+export interface TerminalTarget {
+  /** Takes input for the guest; the next chunk of a pipe waits for the promise. */
+  input(bytes: Uint8Array): void | Promise<void>;
+  quit(): void;
+}
+
+/** stdin, connected to a guest's serial console until `close()`. */
+export class Terminal {
+  readonly #stdin: ReadStream;
+  readonly #target: TerminalTarget;
+  readonly #keys = new EscapeKeys();
+  readonly #onExit = () => this.#raw(false);
+  readonly #onStop = () => {
+    // A shell that takes the terminal over must find it as it was; SIGSTOP cannot be handled.
+    this.#raw(false);
+    process.kill(process.pid, "SIGSTOP");
+  };
+  readonly #onContinue = () => this.#raw(true);
+
+  private constructor(stdin: ReadStream, target: TerminalTarget) {
+    this.#stdin = stdin;
+    this.#target = target;
+  }
+
+  /** Connects this process's stdin to `target`. */
+  static open(target: TerminalTarget): Terminal {
+    const terminal = new Terminal(process.stdin, target);
+    if (process.stdin.isTTY) terminal.#openTty();
+    else terminal.#openPipe();
+    process.stdin.on("error", () => terminal.close());
+    return terminal;
+  }
+
+  #openTty(): void {
+    process.on("exit", this.#onExit);
+    process.on("SIGTSTP", this.#onStop);
+    process.on("SIGCONT", this.#onContinue);
+    this.#raw(true);
+    this.#stdin.on("data", (keys: Uint8Array) => this.#typed(keys));
+  }
+
+  #openPipe(): void {
+    this.#stdin.on("data", (bytes: Uint8Array) => {
+      const taken = this.#target.input(bytes);
+      if (taken === undefined) return;
+      this.#stdin.pause();
+      taken.then(() => this.#stdin.resume());
+    });
+  }
+
+  #typed(keys: Uint8Array): void {
+    const { bytes, commands } = this.#keys.feed(keys);
+    if (bytes.length > 0) void this.#target.input(bytes);
+    for (const command of commands) {
+      if (command === "help") say(STDERR, `\r\n${HELP}`);
+      else this.#target.quit();
+    }
+  }
+
+  #raw(on: boolean): void {
+    if (!this.#stdin.isTTY || this.#stdin.destroyed) return;
+    this.#stdin.setRawMode(on);
+  }
+
+  /** Puts the terminal back and lets go of stdin. */
+  close(): void {
+    this.#raw(false);
+    process.off("exit", this.#onExit);
+    process.off("SIGTSTP", this.#onStop);
+    process.off("SIGCONT", this.#onContinue);
+    this.#stdin.removeAllListeners("data");
+    this.#stdin.destroy();
+  }
+}

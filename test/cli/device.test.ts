@@ -1,0 +1,137 @@
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { deviceConfigs, parseDevice, parseGrant } from "../../host/cli/device.js";
+
+const CONFINED = { isolation: "process", seccomp: "enforce" } as const;
+const URANDOM = { kind: "file", what: "/dev/urandom", rights: ["read"] };
+
+function devices(specs: string[], grants: string[] = []) {
+  return deviceConfigs(specs.map(parseDevice), grants.map(parseGrant), CONFINED);
+}
+
+test("deviceConfigs() numbers devices by name in the order of --device", () => {
+  const ids = devices(["rng", "./mine.wasm", "rng", "/elsewhere/mine.wasm"]).map(({ id }) => id);
+  assert.equal(ids, ["rng0", "mine0", "rng1", "mine1"]);
+});
+
+test("deviceConfigs() numbers a kind and a module of the same name together", () => {
+  assert.equal(
+    devices(["rng", "./rng.wasm"]).map(({ id }) => id),
+    ["rng0", "rng1"],
+  );
+});
+
+test("deviceConfigs() makes an id of any file name", () => {
+  assert.is(devices(["./my disk.v2.wasm"])[0]?.id, "my-disk-v20");
+  assert.is(devices(["./.wasm"])[0]?.id, "device0");
+});
+
+test("deviceConfigs() grants rng /dev/urandom, read-only, when nothing is named", () => {
+  const [rng] = devices(["rng"]);
+  assert.equal(rng?.grants, { source: URANDOM });
+  assert.match(rng?.module ?? "", /dist\/devices\/rng\.wasm$/);
+});
+
+test("deviceConfigs() grants rng what its key source names", () => {
+  const [rng] = devices(["rng,source=/dev/hwrng"]);
+  assert.equal(rng?.grants, { source: { ...URANDOM, what: "/dev/hwrng" } });
+});
+
+test("deviceConfigs() prefers a --grant to the default", () => {
+  const [rng] = devices(["rng"], ["rng0.source=file:/tmp/a,b:ro"]);
+  assert.equal(rng?.grants, { source: { ...URANDOM, what: "/tmp/a,b" } });
+});
+
+test("deviceConfigs() gives a grant to the device it names only", () => {
+  const [first, second] = devices(["./a.wasm", "./a.wasm"], ["a1.image=file:x:rw"]);
+  assert.equal(first?.grants, {});
+  assert.equal(second?.grants, { image: { kind: "file", what: "x", rights: ["read", "write"] } });
+});
+
+test("deviceConfigs() refuses a grant to a device that is not there", () => {
+  assert.throws(
+    () => devices(["rng"], ["rng1.source=file:x"]),
+    /no device "rng1", did you mean "rng0"/,
+  );
+  assert.throws(() => devices([], ["rng0.source=file:x"]), /no device "rng0", there is none/);
+});
+
+test("deviceConfigs() refuses the same grant twice", () => {
+  const twice = ["a0.image=file:x", "a0.image=file:y"];
+  assert.throws(() => devices(["./a.wasm"], twice), /a0\.image: "y", it was granted before/);
+  const keyAndGrant = () => devices(["rng,source=/x"], ["rng0.source=file:/y"]);
+  assert.throws(keyAndGrant, /rng0\.source: "\/y", it was granted before/);
+});
+
+test("deviceConfigs() refuses more devices than there are interrupt lines", () => {
+  assert.throws(() => devices(new Array(17).fill("rng")), /17 devices, 16 is the most/);
+});
+
+test("parseDevice() suggests the kind that was probably meant", () => {
+  assert.throws(() => parseDevice("rgn"), /"rgn": no such kind, did you mean "rng"\?/);
+  assert.throws(() => parseDevice("toaster"), /no such kind, known: rng\n.*\.\/toaster\.wasm/);
+  assert.throws(() => parseDevice("constructor"), /no such kind/);
+});
+
+for (const [spec, cause] of [
+  ["", "it names no device"],
+  [",source=/x", "it names no device"],
+  ["rng,", "nothing between two commas or at the end"],
+  ["rng,,source=/x", "nothing between two commas"],
+  ["rng,sorce=/x", 'unknown key "sorce", did you mean "source"?'],
+  ["rng,ro", 'unknown key "ro", known: source'],
+  ["rng,toString=/x", 'unknown key "toString"'],
+  ["rng,source", 'key "source" has no value'],
+  ["rng,source=", 'key "source" has no value'],
+  ["rng,source=/x,source=/y", 'key "source" is there twice'],
+  ["./mine.wasm,ro", 'a module of one\'s own has no key "ro"'],
+] as const) {
+  test(`parseDevice() refuses "${spec}": ${cause}`, () => {
+    assert.throws(
+      () => parseDevice(spec),
+      (error: Error) => error.message.includes(cause),
+    );
+  });
+}
+
+test("parseGrant() reads ID.NAME=KIND:WHAT and grants reading only by default", () => {
+  assert.equal(parseGrant("mine0.image=file:data.bin"), {
+    id: "mine0",
+    name: "image",
+    grant: { kind: "file", what: "data.bin", rights: ["read"] },
+  });
+});
+
+test("parseGrant() reads the rights ro, wo and rw", () => {
+  assert.equal(parseGrant("a0.b=file:x:ro").grant.rights, ["read"]);
+  assert.equal(parseGrant("a0.b=file:x:wo").grant.rights, ["write"]);
+  assert.equal(parseGrant("a0.b=file:x:rw").grant.rights, ["read", "write"]);
+});
+
+test("parseGrant() leaves colons and equal signs in a path alone", () => {
+  assert.is(parseGrant("a0.b=file:/x:y=z").grant.what, "/x:y=z");
+  assert.is(parseGrant("a0.b=file:/x:ro:rw").grant.what, "/x:ro");
+});
+
+for (const text of [
+  "",
+  "a0",
+  "a0.b",
+  "a0.b=",
+  "a0.b=file",
+  "a0.b=file:",
+  "a0=file:x",
+  ".b=file:x",
+]) {
+  test(`parseGrant() refuses "${text}" as malformed`, () => {
+    assert.throws(() => parseGrant(text), /it is not ID\.NAME=KIND:WHAT\[:RIGHTS\]/);
+  });
+}
+
+test("parseGrant() refuses a kind that nobody knows and a grant of nothing", () => {
+  assert.throws(() => parseGrant("a0.b=flie:x"), /unknown kind "flie", did you mean "file"\?/);
+  assert.throws(() => parseGrant("a0.b=file::ro"), /names no file/);
+  assert.throws(() => parseGrant("a0.__proto__=file:x"), /it is not ID\.NAME/);
+});
+
+test.run();
