@@ -1,104 +1,76 @@
-// What a virtual machine is made of, what it reports and how it ends: the types between the machine
-// and whoever starts one.
+// What a VM is made of, and what it tells of itself: the interface between command line and machine.
 
 import type { GrantSpec } from "../sandbox/grants.js";
 
-/** Guest memory below which no guest can be placed: the boot data and a small kernel need it. */
-export const MEMORY_BYTES_MIN = 8 * 1024 * 1024;
-
-/** Guest memory that can be asked for: the most that the memory map is tested with. */
-export const MEMORY_BYTES_MAX = 64 * 1024 ** 3;
-
-/** vCPUs of a guest: each is a thread with its own JavaScript heap, a few MB. */
-export const CPU_COUNT_MAX = 32;
-
-/** Devices of a guest: each is a process, a page of MMIO and an interrupt line of the one I/O APIC. */
-export const DEVICE_COUNT_MAX = 16;
-
-/** Where a device's module runs: in a process of its own, or in the VMM's I/O worker. */
 export type Isolation = "process" | "inline";
-
-/** What a forbidden system call does: kill the device, log and go on, or nothing is filtered. */
 export type SeccompMode = "enforce" | "log" | "off";
 
 export interface DeviceConfig {
-  /** Unique in the machine: kind and index, as in `rng0`. */
+  /** Unique name, `rng0`: events, errors and grants use it. */
   id: string;
-  /** Path of the device's .wasm. */
+  /** Path of the device module, a `.wasm` with a manifest. */
   module: string;
-  /** What the user grants, by the name that the module's manifest asks for. */
+  /** What the command line grants, by the names in the module's manifest. */
   grants: Record<string, GrantSpec>;
   isolation: Isolation;
   seccomp: SeccompMode;
 }
 
 export interface VmConfig {
-  /** Path of an ELF64 or bzImage kernel. */
+  /** Path of the kernel image: ELF or bzImage. */
   kernel: string;
-  /** Path of the initial RAM disk. */
   initrd?: string;
-  /** Kernel command line; the machine adds what announces its devices. */
+  /** Kernel parameters; those that announce virtio-mmio devices are added to them. */
   cmdline: string;
   memoryBytes: number;
   cpuCount: number;
-  /** In the order of the command line, which is the order on the bus. */
   devices: DeviceConfig[];
-  /** Whether a write to port 0x501 ends the guest, as QEMU's isa-debug-exit does. */
+  /** Port 0x501 ends the VM, as QEMU's isa-debug-exit does. */
   debugExit: boolean;
-  /** Descriptor that the serial console is written to; -1: delivered as `serial` events. */
+  /** Descriptor that the serial console writes to; -1 delivers its text as `serial` events. */
   serialFd: number;
+  /** Start although this kernel lacks a piece of the sandbox; the report then says so. */
+  allowWeakSandbox: boolean;
 }
 
-/** Something that happened, at `time` (milliseconds since the Unix epoch, with a fraction). */
-export type VmEvent = { time: number } & (
-  | { event: "vmm-ready"; memoryBytes: number; cpuCount: number }
-  | ({ event: "device-ready" } & DeviceReady)
-  | { event: "device-exit"; id: string; reason: string }
-  | { event: "serial"; text: string }
-  | { event: "log"; id?: string; text: string }
-  | ({ event: "guest-exit" } & GuestExit)
-);
+/** Why a guest ended. */
+export type GuestExitReason =
+  | "poweroff"
+  | "reboot"
+  | "debug-exit"
+  | "triple-fault"
+  | "internal-error"
+  | "device-failed"
+  | "stopped";
 
-/** What a device reports when its confinement is complete; 0 where nothing is confined. */
-export interface DeviceReady {
-  id: string;
-  /** Process that runs the device: the VMM's own for an inline device. */
-  pid: number;
-  isolation: Isolation;
-  /** Distinct system calls that the filter lets through. */
-  syscalls: number;
-  /** Open descriptors. */
-  fds: number;
-  /** Mappings that are both writable and executable. */
-  wxPages: number;
-  /** From the start of the process to the report. */
-  startMs: number;
-}
-
-/** How a guest ended. */
 export interface GuestExit {
-  reason:
-    | "poweroff"
-    | "reboot"
-    | "triple-fault"
-    | "debug-exit"
-    | "stopped"
-    | "internal-error"
-    | "device-failed";
-  /** Exit status for the process, from EXIT; the guest's own choice after a debug exit. */
+  reason: GuestExitReason;
+  /** Exit status for the process: see EXIT in errors.ts. */
   status: number;
+  /** What a person should know besides: the signal, the failed device, the registers at a crash. */
   detail?: string;
 }
 
-/** A virtual machine whose devices are confined and whose guest has not run yet. */
-export interface Vm {
-  /** Runs the guest to its end, then releases everything. */
-  run(): Promise<GuestExit>;
-  /**
-   * Bytes typed at the serial console. Whoever feeds a stream waits for the promise before the next
-   * chunk, so that a guest that does not read cannot make the VMM buffer without limit.
-   */
-  serialInput(bytes: Uint8Array): void | Promise<void>;
-  /** Asks for a clean end: `run()` resolves with reason `stopped` and `reason` as its detail. */
-  stop(reason: string): void;
-}
+/** Everything that happens to a VM; `time` is milliseconds since the epoch. */
+export type VmEvent = { time: number } & (
+  | { event: "vmm-ready"; startMs: number }
+  | {
+      event: "device-ready";
+      id: string;
+      pid: number;
+      isolation: Isolation;
+      /** System calls that the device's filter lets through; null where there is no filter. */
+      syscalls: number | null;
+      fds: number;
+      wxPages: number;
+      startMs: number;
+    }
+  | { event: "device-exit"; id: string; reason: string }
+  | { event: "guest-exit"; reason: GuestExitReason; detail?: string }
+  | { event: "serial"; text: string }
+  | { event: "log"; level: "info" | "warning"; id?: string; text: string }
+);
+
+type DistributiveOmit<T, K extends string> = T extends unknown ? Omit<T, K> : never;
+/** An event before the supervisor stamps it. */
+export type UntimedEvent = DistributiveOmit<VmEvent, "time">;

@@ -1,0 +1,225 @@
+// The I/O worker: one thread that owns every transport, every queue and every device socket, so that
+// none of them needs a lock. It sleeps in epoll_wait and serves four kinds of events: a driver's kick
+// (ioeventfd), a device's reply (socket), a vCPU's register access (mailbox) and the supervisor's word.
+
+import { parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
+import { assert } from "../errors.js";
+import { close } from "../ffi/libc.js";
+import type { GrantedFd } from "../sandbox/grants.js";
+import type { Manifest } from "../sandbox/manifest.js";
+import { DeviceLink } from "../virtio/link.js";
+import { GuestMemory } from "../virtio/memory.js";
+import { MmioTransport } from "../virtio/mmio.js";
+import { RegisterFile } from "../virtio/registers.js";
+import { type Channel, SocketChannel } from "../wire/channel.js";
+import { EPOLLET, EPOLLIN, EPOLLOUT, Epoll } from "./epoll.js";
+import { EventFd } from "./eventfd.js";
+import { MailboxServer, type RegisterAccess } from "./mailbox.js";
+import { ramWindows } from "./ram.js";
+import { Shared } from "./shared.js";
+
+/** A device as the I/O worker knows it. */
+export interface IoDeviceData {
+  id: string;
+  manifest: Manifest;
+  /** An eventfd a queue, signalled by the driver's QueueNotify. */
+  notifyFds: number[];
+  /** Signalled to interrupt the guest. */
+  interruptFd: number;
+}
+
+export interface IoWorkerData {
+  shared: SharedArrayBuffer;
+  cpuCount: number;
+  ramAddress: number;
+  memoryBytes: number;
+  /** Signalled by vCPUs that ask and by the supervisor. */
+  wakeFd: number;
+  devices: IoDeviceData[];
+}
+
+/** Supervisor → I/O worker, followed by a signal of the wake descriptor. */
+export type IoCommand =
+  | { type: "attach-process"; device: number; socketFd: number }
+  | { type: "attach-inline"; device: number; module: Uint8Array; grants: GrantedFd[] }
+  | { type: "stop" };
+
+/** I/O worker → supervisor. */
+export type IoReport =
+  | { type: "ready"; device: number; report: unknown }
+  | { type: "closed"; device: number }
+  | { type: "broken"; device: number; reason: string }
+  | { type: "log"; device: number; text: string };
+
+/** One device: its registers, and the channel to where its code runs. */
+class IoDevice {
+  readonly registers: RegisterFile;
+  readonly #transport: MmioTransport;
+  readonly #link: DeviceLink;
+  readonly #epoll: Epoll;
+  readonly #post: (report: IoReport) => void;
+  readonly #index: number;
+  #socketFd = -1;
+  #watched = 0;
+  #inline = false;
+
+  constructor(index: number, data: IoDeviceData, worker: IoWorker) {
+    const { id, manifest } = data;
+    this.#index = index;
+    this.#epoll = worker.epoll;
+    this.#post = worker.post;
+    const interrupt = new EventFd(data.interruptFd);
+    const log = (text: string) => worker.post({ type: "log", device: index, text });
+    this.registers = new RegisterFile(worker.memory, {
+      id,
+      virtioId: manifest.virtioId,
+      queueSizesMax: manifest.queues,
+      features: BigInt(manifest.features),
+      interruptStatus: worker.shared.words,
+      interruptIndex: worker.shared.interruptStatusIndex(index),
+      interrupt: () => interrupt.signal(),
+      log,
+    });
+    this.#transport = new MmioTransport(this.registers);
+    this.#link = new DeviceLink(this.registers, {
+      log,
+      ready: (report) => worker.post({ type: "ready", device: index, report }),
+      closed: () => this.#detach({ type: "closed", device: index }),
+      broken: (reason) => this.#detach({ type: "broken", device: index, reason }),
+    });
+    for (const [queue, fd] of data.notifyFds.entries()) {
+      this.#epoll.add(fd, EPOLLIN | EPOLLET, () => this.#kick(queue));
+    }
+  }
+
+  attachSocket(fd: number): void {
+    this.#socketFd = fd;
+    this.#watched = EPOLLIN;
+    this.#epoll.add(fd, EPOLLIN, (events) => this.#socketReady(events));
+    this.#link.attach(new SocketChannel(fd));
+    this.#settle();
+  }
+
+  attachInline(channel: Channel): void {
+    this.#inline = true;
+    this.#link.attach(channel);
+    this.#settle();
+  }
+
+  access(access: RegisterAccess): number {
+    const { offset, bytes, isWrite, value } = access;
+    let result = 0;
+    if (isWrite) this.#transport.write(offset, bytes, value);
+    else result = this.#transport.read(offset, bytes);
+    this.#settle();
+    return result;
+  }
+
+  #kick(queue: number): void {
+    this.registers.notify(queue);
+    this.#settle();
+  }
+
+  #socketReady(events: number): void {
+    if (events & EPOLLOUT) this.#link.onWritable();
+    if (this.#socketFd !== -1 && events & ~EPOLLOUT) this.#link.onReadable();
+    this.#settle();
+  }
+
+  /** After anything happened: an inline device has answered by now; a socket may have become full. */
+  #settle(): void {
+    if (this.#inline) this.#link.onReadable();
+    if (this.#socketFd === -1) return;
+    const wanted = this.#link.wantsWritable ? EPOLLIN | EPOLLOUT : EPOLLIN;
+    if (wanted === this.#watched) return;
+    this.#watched = wanted;
+    this.#epoll.modify(this.#socketFd, wanted);
+  }
+
+  #detach(report: IoReport): void {
+    if (this.#socketFd !== -1) {
+      this.#epoll.remove(this.#socketFd);
+      close(this.#socketFd);
+      this.#socketFd = -1;
+    }
+    this.#inline = false;
+    this.#post({ ...report, device: this.#index });
+  }
+
+  close(): void {
+    if (this.#socketFd !== -1) close(this.#socketFd);
+  }
+}
+
+class IoWorker {
+  readonly epoll = new Epoll();
+  readonly memory: GuestMemory;
+  readonly shared: Shared;
+  readonly post: (report: IoReport) => void;
+  readonly #devices: IoDevice[];
+  readonly #mailboxes: MailboxServer;
+  #stopped = false;
+
+  constructor(data: IoWorkerData, post: (report: IoReport) => void) {
+    this.post = post;
+    this.shared = new Shared(data.shared);
+    this.memory = new GuestMemory(ramWindows(data.ramAddress, data.memoryBytes));
+    const cpus = Array.from({ length: data.cpuCount }, (_, cpu) => this.shared.mailbox(cpu));
+    this.#mailboxes = new MailboxServer(cpus);
+    this.#devices = data.devices.map((device, index) => new IoDevice(index, device, this));
+    this.epoll.add(data.wakeFd, EPOLLIN | EPOLLET, () => this.#woken());
+  }
+
+  /** Serves events until the supervisor says stop. Commands that need to wait are awaited here. */
+  async run(): Promise<void> {
+    await this.#obey();
+    while (!this.#stopped) {
+      this.epoll.wait();
+      if (this.#commandsWait) await this.#obey();
+    }
+    for (const device of this.#devices) device.close();
+    this.epoll.close();
+  }
+
+  #commandsWait = false;
+
+  #woken(): void {
+    this.#mailboxes.serve((access) => this.#devices[access.device]?.access(access) ?? 0);
+    this.#commandsWait = true;
+  }
+
+  async #obey(): Promise<void> {
+    this.#commandsWait = false;
+    assert(parentPort !== null, "the I/O worker is a worker thread");
+    for (;;) {
+      const received = receiveMessageOnPort(parentPort);
+      if (received === undefined) return;
+      await this.#command(received.message as IoCommand);
+    }
+  }
+
+  async #command(command: IoCommand): Promise<void> {
+    if (command.type === "stop") {
+      this.#stopped = true;
+      return;
+    }
+    const device = this.#devices[command.device];
+    assert(device !== undefined, `command for device ${command.device}`);
+    if (command.type === "attach-process") {
+      device.attachSocket(command.socketFd);
+    } else {
+      // Loaded only for a device that was asked to run inside the VMM.
+      const { createInlineChannel } = await import("../runtime/inline.js");
+      device.attachInline(createInlineChannel(command.module, { grants: command.grants }));
+    }
+  }
+}
+
+function main(): void {
+  assert(parentPort !== null, "the I/O worker is a worker thread");
+  const port = parentPort;
+  const worker = new IoWorker(workerData as IoWorkerData, (report) => port.postMessage(report));
+  void worker.run().then(() => port.close());
+}
+
+main();

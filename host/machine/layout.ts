@@ -1,0 +1,113 @@
+// Every guest-physical address, I/O port and interrupt line of the machine, in one place.
+//
+//   0x0000_0000_0000 ┌──────────────────┐
+//                    │ low RAM          │ boot tables below 1 MiB, then the kernel
+//   0x0000_d000_0000 ├──────────────────┤ LOW_RAM_END
+//                    │ virtio-mmio      │ one 4 KiB window a device, in --device order
+//   0x0000_fec0_0000 ├──────────────────┤ I/O APIC
+//   0x0000_fee0_0000 ├──────────────────┤ local APIC
+//   0x0001_0000_0000 ├──────────────────┤ HIGH_RAM_START
+//                    │ high RAM         │ whatever did not fit below
+//                    └──────────────────┘
+
+import type { BootLayout } from "../boot/layout.js";
+import { VmmError } from "../errors.js";
+
+export const MIB = 1024 * 1024;
+export const GIB = 1024 * MIB;
+
+/** End of RAM below 4 GiB; the virtio-mmio windows follow it. */
+export const LOW_RAM_END = 0xd0000000;
+export const HIGH_RAM_START = 4 * GIB;
+
+/** A kernel, its initrd and the boot tables need some room: less than this boots nothing. */
+export const MEMORY_BYTES_MIN = 16 * MIB;
+/** 1 TiB: guest addresses stay far below 2^53, and the host's overcommit is not a joke. */
+export const MEMORY_BYTES_MAX = 1024 * GIB;
+
+export const VIRTIO_MMIO_BASE = LOW_RAM_END;
+export const VIRTIO_MMIO_BYTES = 0x1000;
+/** Interrupt lines are few: pins of the I/O APIC that nothing else uses. */
+export const DEVICE_GSIS = [16, 17, 18, 19, 20, 21, 22, 23, 5, 6, 7, 10, 11, 12, 14, 15] as const;
+/** One line a device, so that a handler never has to ask who it was. */
+export const DEVICES_MAX = DEVICE_GSIS.length;
+
+export const IOAPIC_BASE = 0xfec00000;
+export const LAPIC_BASE = 0xfee00000;
+
+export const COM1 = { port: 0x3f8, bytes: 8, gsi: 4 } as const;
+export const CMOS = { port: 0x70, bytes: 2 } as const;
+export const I8042 = { dataPort: 0x60, commandPort: 0x64, resetCommand: 0xfe } as const;
+/** ACPI fixed hardware: PM1a event block (4 bytes) and control block (2 bytes), interrupt 9. */
+export const ACPI_PM1A_EVT_PORT = 0x600;
+export const ACPI_PM1A_CNT_PORT = 0x604;
+export const ACPI_SCI_GSI = 9;
+/** SLP_TYP of S5, as the \_S5 object in the DSDT tells the guest. */
+export const ACPI_S5_SLP_TYP = 5;
+/** QEMU's isa-debug-exit, at the port that its documentation uses. */
+export const DEBUG_EXIT_PORT = 0x501;
+
+/** KVM emulates 8-bit local APIC ids for a guest without x2APIC. */
+export const CPU_COUNT_MAX = 254;
+
+/** Below 1 MiB lie the tables that the boot code writes; the kernel owns what is above. */
+export const BOOT_LAYOUT: BootLayout = {
+  conventionalEnd: 0x9fc00,
+  extendedStart: MIB,
+  lowRamEnd: LOW_RAM_END,
+  highRamStart: HIGH_RAM_START,
+  gdt: 0x500,
+  startInfo: 0x6000,
+  bootParams: 0x7000,
+  pageTables: 0x9000,
+  cmdline: 0x20000,
+  cmdlineBytes: 0x1000,
+  acpi: 0xe0000,
+  acpiEnd: 0x100000,
+  lapic: LAPIC_BASE,
+  ioapic: IOAPIC_BASE,
+  sciGsi: ACPI_SCI_GSI,
+  pm1aEventPort: ACPI_PM1A_EVT_PORT,
+  pm1aControlPort: ACPI_PM1A_CNT_PORT,
+  sleepTypeS5: ACPI_S5_SLP_TYP,
+  resetPort: I8042.commandPort,
+  resetValue: I8042.resetCommand,
+  serialPort: COM1.port,
+  serialGsi: COM1.gsi,
+  has8259: true,
+  has8042: false,
+  hasCmosRtc: true,
+};
+
+export interface RamRegion {
+  gpa: number;
+  bytes: number;
+  /** Where the region starts in the memfd that backs all RAM. */
+  offset: number;
+}
+
+/** RAM of `memoryBytes` around the hole for devices. */
+export function ramRegions(memoryBytes: number): RamRegion[] {
+  if (memoryBytes < MEMORY_BYTES_MIN || memoryBytes > MEMORY_BYTES_MAX) {
+    throw new VmmError(
+      "ERR_MEMORY_LAYOUT",
+      `Cannot make a guest of ${memoryBytes / MIB} MiB: between 16 MiB and 1 TiB are possible, see -m`,
+    );
+  }
+  const low = Math.min(memoryBytes, LOW_RAM_END);
+  const regions: RamRegion[] = [{ gpa: 0, bytes: low, offset: 0 }];
+  if (memoryBytes > low) {
+    regions.push({ gpa: HIGH_RAM_START, bytes: memoryBytes - low, offset: low });
+  }
+  return regions;
+}
+
+/** Window and interrupt line of device `index`, in --device order. */
+export function virtioMmioWindow(index: number): { base: number; bytes: number; gsi: number } {
+  const gsi = DEVICE_GSIS[index];
+  if (gsi === undefined) {
+    const message = `Cannot add device ${index + 1}: a VM has ${DEVICES_MAX} interrupt lines for devices`;
+    throw new VmmError("ERR_USAGE", message);
+  }
+  return { base: VIRTIO_MMIO_BASE + index * VIRTIO_MMIO_BYTES, bytes: VIRTIO_MMIO_BYTES, gsi };
+}

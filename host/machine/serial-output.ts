@@ -1,0 +1,50 @@
+// Where the serial console's bytes go: straight to a descriptor, or, for a caller that wants events,
+// through a socket that the supervisor reads.
+
+import { Socket } from "node:net";
+import { checked, close, socketpair } from "../ffi/libc.js";
+import { Mapping } from "../ffi/memory.js";
+
+const AF_UNIX = 1;
+const SOCK_STREAM = 1;
+const SOCK_CLOEXEC = 0x80000;
+
+/** A connected pair of stream sockets. */
+function streamPair(): [number, number] {
+  const pair = Mapping.anonymous(8);
+  const result = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.address);
+  checked(result, "socketpair", "Cannot read the serial console");
+  const fds: [number, number] = [pair.view.getInt32(0, true), pair.view.getInt32(4, true)];
+  pair.close();
+  return fds;
+}
+
+export class SerialOutput {
+  /** Descriptor that the vCPUs write to. */
+  readonly fd: number;
+  readonly #reader: Socket | undefined;
+
+  private constructor(fd: number, reader?: Socket) {
+    this.fd = fd;
+    this.#reader = reader;
+  }
+
+  /** Output to `fd`, or to `onText` when `fd` is -1. */
+  static open(fd: number, onText: (text: string) => void): SerialOutput {
+    if (fd !== -1) return new SerialOutput(fd);
+    const [ours, theirs] = streamPair();
+    const reader = new Socket({ fd: ours, readable: true, writable: false });
+    reader.setEncoding("utf8");
+    reader.on("data", (text: string) => onText(text));
+    return new SerialOutput(theirs, reader);
+  }
+
+  /** Resolves when everything that the guest wrote has been delivered. */
+  async close(): Promise<void> {
+    const reader = this.#reader;
+    if (reader === undefined) return;
+    const ended = new Promise((resolve) => reader.once("close", resolve));
+    close(this.fd);
+    await ended;
+  }
+}

@@ -1,0 +1,72 @@
+// The words that threads of the VMM share: one SharedArrayBuffer, laid out here and nowhere else.
+//
+//   0 GO │ 1 STOP │ 16… interrupt status, a word a device │ 64… serial port │ 64 KiB… vCPU mailboxes
+//
+// Everything else has one owner: transports and queues belong to the I/O worker (DESIGN D6).
+
+import { DEVICES_MAX } from "./layout.js";
+
+/** Set once when every device is ready: vCPU workers wait for it. */
+const GO = 0;
+/** Set once when the VM is to end: vCPU workers look at it before each KVM_RUN. */
+const STOP = 1;
+const INTERRUPT_STATUS = 16;
+const LEGACY = 64;
+const LEGACY_WORDS = 1024;
+const MAILBOX = LEGACY + LEGACY_WORDS;
+
+/** Words of one vCPU's mailbox; a cache line, so that vCPUs do not slow each other. */
+export const MAILBOX_WORDS = 16;
+
+/** View of the shared words, one a thread, over the same buffer. */
+export class Shared {
+  readonly words: Int32Array<SharedArrayBuffer>;
+
+  constructor(buffer: SharedArrayBuffer) {
+    this.words = new Int32Array(buffer);
+  }
+
+  static create(cpuCount: number): Shared {
+    return new Shared(new SharedArrayBuffer((MAILBOX + cpuCount * MAILBOX_WORDS) * 4));
+  }
+
+  get buffer(): SharedArrayBuffer {
+    return this.words.buffer;
+  }
+
+  /** Lets the vCPUs run. */
+  go(): void {
+    Atomics.store(this.words, GO, 1);
+    Atomics.notify(this.words, GO);
+  }
+
+  /** Blocks this thread until go() or stop(). */
+  waitForGo(): void {
+    while (Atomics.load(this.words, GO) === 0) Atomics.wait(this.words, GO, 0);
+  }
+
+  /** Tells the vCPUs to end; they must also be kicked out of KVM_RUN. */
+  stop(): void {
+    Atomics.store(this.words, STOP, 1);
+    this.go();
+  }
+
+  get stopping(): boolean {
+    return Atomics.load(this.words, STOP) !== 0;
+  }
+
+  /** Index of the InterruptStatus word of device `device` (virtio v1.2 §4.2.2). */
+  interruptStatusIndex(device: number): number {
+    return INTERRUPT_STATUS + (device % DEVICES_MAX);
+  }
+
+  /** State of the serial port and the CMOS clock. */
+  get legacy(): Int32Array<SharedArrayBuffer> {
+    return this.words.subarray(LEGACY, LEGACY + LEGACY_WORDS);
+  }
+
+  mailbox(cpu: number): Int32Array<SharedArrayBuffer> {
+    const start = MAILBOX + cpu * MAILBOX_WORDS;
+    return this.words.subarray(start, start + MAILBOX_WORDS);
+  }
+}

@@ -1,0 +1,210 @@
+// One vCPU: a thread that is in KVM_RUN nearly all the time. It serves port accesses itself (ports.ts)
+// and passes virtio register accesses to the I/O worker; notifications and interrupts never come here.
+
+import { parentPort, workerData } from "node:worker_threads";
+import { assert, errnoName } from "../errors.js";
+import { errno, gettid } from "../ffi/libc.js";
+import { KVM_EXIT, KVM_SYSTEM_EVENT_RESET, kvm_run } from "../kvm/kvm.h.js";
+import { type CpuidEntry, Vcpu } from "../kvm/kvm.js";
+import { EventFd } from "./eventfd.js";
+import { VIRTIO_MMIO_BASE, VIRTIO_MMIO_BYTES } from "./layout.js";
+import { MailboxClient } from "./mailbox.js";
+import { Shared } from "./shared.js";
+import { cpuidOf, type EntryState, entryRegs, entrySregs } from "./x86/cpu.js";
+import { Ports } from "./x86/ports.js";
+import { Serial } from "./x86/serial.js";
+
+/** virtio-mmio registers that stay on the vCPU's thread (virtio v1.2 §4.2.2). */
+const INTERRUPT_STATUS = 0x60;
+const INTERRUPT_ACK = 0x64;
+
+const EINTR = 4;
+const EAGAIN = 11;
+
+export interface VcpuWorkerData {
+  index: number;
+  cpuCount: number;
+  vmFd: number;
+  runBytes: number;
+  cpuid: CpuidEntry[];
+  shared: SharedArrayBuffer;
+  deviceCount: number;
+  mailboxWakeFd: number;
+  serialInterruptFd: number;
+  serialFd: number;
+  debugExit: boolean;
+}
+
+/** Why a vCPU left its loop for good. */
+export type VcpuExit =
+  | { reason: "poweroff" | "reboot" | "triple-fault" | "stopped" }
+  | { reason: "debug-exit"; value: number }
+  | { reason: "internal-error"; detail: string };
+
+/** vCPU worker → supervisor: first `created`, then, once let go, `exit`. */
+export type VcpuMessage =
+  | { type: "created"; tid: number; immediateExitAddress: number }
+  | { type: "exit"; exit: VcpuExit };
+/** Supervisor → vCPU worker, before shared.go(): how the first CPU enters the kernel. */
+export type VcpuStart = { entry: EntryState | undefined };
+
+class VcpuLoop {
+  readonly #vcpu: Vcpu;
+  readonly #shared: Shared;
+  readonly #ports: Ports;
+  readonly #mailbox: MailboxClient;
+  readonly #mmioEnd: number;
+
+  constructor(data: VcpuWorkerData) {
+    this.#shared = new Shared(data.shared);
+    this.#vcpu = Vcpu.create(data.vmFd, data);
+    this.#vcpu.setCpuid(cpuidOf(data.cpuid, data));
+    const interrupt = new EventFd(data.serialInterruptFd);
+    const serial = new Serial(this.#shared.legacy, { interrupt, outFd: data.serialFd });
+    this.#ports = new Ports(serial, { debugExit: data.debugExit });
+    const wake = new EventFd(data.mailboxWakeFd);
+    this.#mailbox = new MailboxClient(this.#shared, { cpu: data.index, wake });
+    this.#mmioEnd = VIRTIO_MMIO_BASE + data.deviceCount * VIRTIO_MMIO_BYTES;
+  }
+
+  get immediateExitAddress(): number {
+    return this.#vcpu.runAddress + kvm_run.offsets.immediate_exit;
+  }
+
+  enterKernel(entry: EntryState): void {
+    this.#vcpu.sregs = entrySregs(this.#vcpu.sregs, entry);
+    this.#vcpu.regs = entryRegs(entry);
+  }
+
+  /** Runs the guest until it ends or is stopped. */
+  run(): VcpuExit {
+    for (;;) {
+      if (this.#shared.stopping) return { reason: "stopped" };
+      if (this.#vcpu.enter() === -1) {
+        const number = errno();
+        if (number === EINTR || number === EAGAIN) continue;
+        return this.#internalError(`KVM_RUN: ${errnoName(number)}`);
+      }
+      const exit = this.#handleExit();
+      if (exit !== undefined) return exit;
+    }
+  }
+
+  #handleExit(): VcpuExit | undefined {
+    switch (this.#vcpu.exitReason) {
+      case KVM_EXIT.IO:
+        return this.#handleIo();
+      case KVM_EXIT.MMIO:
+        this.#handleMmio();
+        return undefined;
+      case KVM_EXIT.INTR:
+        return undefined;
+      case KVM_EXIT.SHUTDOWN:
+        return { reason: "triple-fault" };
+      case KVM_EXIT.SYSTEM_EVENT:
+        return this.#handleSystemEvent();
+      case KVM_EXIT.FAIL_ENTRY:
+        return this.#internalError(`KVM_EXIT_FAIL_ENTRY, hardware reason ${this.#word64(0)}`);
+      case KVM_EXIT.INTERNAL_ERROR:
+        return this.#internalError(`KVM_EXIT_INTERNAL_ERROR, suberror ${this.#word32(0)}`);
+      default:
+        return this.#internalError(`exit reason ${this.#vcpu.exitReason}`);
+    }
+  }
+
+  #handleIo(): VcpuExit | undefined {
+    const vcpu = this.#vcpu;
+    const { run, ioPort, ioBytes, ioCount, ioIsOut } = vcpu;
+    let offset = vcpu.ioDataOffset;
+    for (let i = 0; i < ioCount; i++, offset += ioBytes) {
+      if (!ioIsOut) {
+        writeSized(run, offset, { bytes: ioBytes, value: this.#ports.in(ioPort, ioBytes) });
+        continue;
+      }
+      const exit = this.#ports.out(ioPort, readSized(run, offset, ioBytes));
+      if (exit !== undefined) return exit;
+    }
+    return undefined;
+  }
+
+  #handleMmio(): void {
+    const vcpu = this.#vcpu;
+    const { run, mmioGpa: gpa, mmioBytes: bytes, mmioIsWrite: isWrite } = vcpu;
+    const at = vcpu.mmioDataOffset;
+    if (gpa < VIRTIO_MMIO_BASE || gpa >= this.#mmioEnd) {
+      // Nobody is there: reads float high, writes are lost, as on a bus.
+      if (!isWrite) new Uint8Array(run.buffer, run.byteOffset + at, 8).fill(0xff);
+      return;
+    }
+    const device = Math.floor((gpa - VIRTIO_MMIO_BASE) / VIRTIO_MMIO_BYTES);
+    const offset = gpa % VIRTIO_MMIO_BYTES;
+    // Config space allows 64-bit accesses as two of 32 (virtio v1.2 §4.2.2.2).
+    for (let part = 0; part < bytes; part += 4) {
+      const width = Math.min(bytes - part, 4);
+      const value = isWrite ? readSized(run, at + part, width) : 0;
+      const access = { device, offset: offset + part, bytes: width, isWrite, value };
+      const result = this.#accessRegister(access);
+      if (!isWrite) writeSized(run, at + part, { bytes: width, value: result });
+    }
+  }
+
+  #accessRegister(access: Parameters<MailboxClient["access"]>[0]): number {
+    const { device, offset, bytes, isWrite, value } = access;
+    const index = this.#shared.interruptStatusIndex(device);
+    if (offset === INTERRUPT_STATUS && bytes === 4 && !isWrite) {
+      return Atomics.load(this.#shared.words, index);
+    }
+    if (offset === INTERRUPT_ACK && bytes === 4 && isWrite) {
+      Atomics.and(this.#shared.words, index, ~value);
+      return 0;
+    }
+    return this.#mailbox.access(access);
+  }
+
+  #handleSystemEvent(): VcpuExit {
+    const type = this.#word32(0);
+    return { reason: type === KVM_SYSTEM_EVENT_RESET ? "reboot" : "poweroff" };
+  }
+
+  #word32(offset: number): number {
+    return this.#vcpu.run.getUint32(kvm_run.size + offset, true);
+  }
+
+  #word64(offset: number): string {
+    return `0x${this.#vcpu.run.getBigUint64(kvm_run.size + offset, true).toString(16)}`;
+  }
+
+  #internalError(what: string): VcpuExit {
+    const { rip, rsp, rflags } = this.#vcpu.regs;
+    const hex = (value: bigint) => `0x${value.toString(16)}`;
+    const state = `rip ${hex(rip)}, rsp ${hex(rsp)}, rflags ${hex(rflags)}`;
+    return { reason: "internal-error", detail: `vCPU ${this.#vcpu.index}: ${what}, ${state}` };
+  }
+}
+
+function readSized(view: DataView, offset: number, bytes: number): number {
+  if (bytes === 4) return view.getUint32(offset, true);
+  if (bytes === 2) return view.getUint16(offset, true);
+  if (bytes === 1) return view.getUint8(offset);
+  return view.getUint16(offset, true) | (view.getUint8(offset + 2) << 16);
+}
+
+function writeSized(view: DataView, offset: number, data: { bytes: number; value: number }): void {
+  for (let i = 0; i < data.bytes; i++) view.setUint8(offset + i, (data.value >>> (8 * i)) & 0xff);
+}
+
+function main(): void {
+  assert(parentPort !== null, "a vCPU runs on a worker thread");
+  const port = parentPort;
+  const loop = new VcpuLoop(workerData as VcpuWorkerData);
+  const post = (message: VcpuMessage) => port.postMessage(message);
+  port.once("message", ({ entry }: VcpuStart) => {
+    if (entry !== undefined) loop.enterKernel(entry);
+    new Shared((workerData as VcpuWorkerData).shared).waitForGo();
+    post({ type: "exit", exit: loop.run() });
+    port.close();
+  });
+  post({ type: "created", tid: gettid(), immediateExitAddress: loop.immediateExitAddress });
+}
+
+main();

@@ -1,0 +1,104 @@
+// The vCPU threads, seen from the supervisor: start them, let them go, and get every one of them out of
+// KVM_RUN again, whatever the guest does.
+
+import { once } from "node:events";
+import { Worker } from "node:worker_threads";
+import { tgkill, viewOf } from "../ffi/libc.js";
+import type { Shared } from "./shared.js";
+import type { VcpuExit, VcpuMessage, VcpuStart, VcpuWorkerData } from "./vcpu-worker.js";
+import type { EntryState } from "./x86/cpu.js";
+
+/** Any signal with a handler ends KVM_RUN with EINTR; Node leaves this one to the program. */
+const KICK_SIGNAL = "SIGUSR2";
+const SIGUSR2 = 12;
+
+/** A kick may fall between the check of `stopping` and KVM_RUN of a string port access: kick again. */
+const KICK_INTERVAL_MS = 5;
+
+interface Thread {
+  worker: Worker;
+  tid: number;
+  immediateExit: Uint8Array;
+  left: boolean;
+}
+
+/** All vCPUs of a VM. */
+export class Vcpus {
+  readonly #shared: Shared;
+  readonly #threads: Thread[];
+  #running = false;
+  /** The first exit that a vCPU reports. */
+  readonly exit: Promise<VcpuExit>;
+
+  private constructor(shared: Shared, threads: Thread[]) {
+    this.#shared = shared;
+    this.#threads = threads;
+    this.exit = Promise.race(threads.map((thread) => exitOf(thread)));
+  }
+
+  /** Starts a thread a vCPU; resolves when every vCPU exists, waiting in its thread. */
+  static async start(shared: Shared, data: Omit<VcpuWorkerData, "index">): Promise<Vcpus> {
+    process.on(KICK_SIGNAL, ignoreKick);
+    const indices = Array.from({ length: data.cpuCount }, (_, index) => index);
+    const threads = await Promise.all(indices.map((index) => startThread({ ...data, index })));
+    return new Vcpus(shared, threads);
+  }
+
+  /** The first vCPU enters the kernel as `entry` says; the others wait for its INIT and SIPI. */
+  go(entry: EntryState): void {
+    this.#running = true;
+    for (const [index, { worker }] of this.#threads.entries()) {
+      const start: VcpuStart = { entry: index === 0 ? entry : undefined };
+      worker.postMessage(start);
+    }
+    this.#shared.go();
+  }
+
+  /** Gets every vCPU out of the guest and ends its thread. */
+  async close(): Promise<void> {
+    this.#shared.stop();
+    while (this.#running && this.#threads.some((thread) => !thread.left)) {
+      for (const thread of this.#threads) kick(thread);
+      await new Promise((resolve) => setTimeout(resolve, KICK_INTERVAL_MS));
+    }
+    await Promise.all(this.#threads.map(({ worker }) => worker.terminate()));
+    process.off(KICK_SIGNAL, ignoreKick);
+  }
+}
+
+function ignoreKick(): void {
+  // The signal has done its work when KVM_RUN returned EINTR.
+}
+
+async function startThread(data: VcpuWorkerData): Promise<Thread> {
+  const worker = new Worker(new URL("./vcpu-worker.js", import.meta.url), { workerData: data });
+  const [message] = (await once(worker, "message")) as [VcpuMessage];
+  if (message.type !== "created") throw new Error(`vCPU ${data.index} left before it ran`);
+  const immediateExit = new Uint8Array(viewOf(message.immediateExitAddress, 1));
+  return { worker, tid: message.tid, immediateExit, left: false };
+}
+
+/** Resolves with why the vCPU left its loop; a thread that dies of our own bug counts as such. */
+function exitOf(thread: Thread): Promise<VcpuExit> {
+  return new Promise((resolve) => {
+    thread.worker.on("message", (message: VcpuMessage) => {
+      if (message.type !== "exit") return;
+      thread.left = true;
+      resolve(message.exit);
+    });
+    thread.worker.on("error", (error) => {
+      thread.left = true;
+      resolve({ reason: "internal-error", detail: String(error.stack ?? error) });
+    });
+    thread.worker.on("exit", () => {
+      thread.left = true;
+    });
+  });
+}
+
+/** immediate_exit first: a signal alone is lost when it arrives just before KVM_RUN. */
+function kick(thread: Thread): void {
+  if (thread.left) return;
+  thread.immediateExit[0] = 1;
+  tgkill(process.pid, thread.tid, SIGUSR2);
+}

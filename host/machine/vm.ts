@@ -1,0 +1,204 @@
+// The supervisor: puts a VM together, lets it run, and takes it apart again so that no process, thread
+// or descriptor stays behind.
+
+import { readFileSync } from "node:fs";
+import { planBoot } from "../boot/plan.js";
+import { VmmError } from "../errors.js";
+import { type CpuidEntry, Kvm, type Vm as KvmVm } from "../kvm/kvm.js";
+import type { Proof } from "../sandbox/proof.js";
+import type { GuestExit, UntimedEvent, VmConfig, VmEvent } from "./config.js";
+import { DeviceSet } from "./devices.js";
+import { EventFd } from "./eventfd.js";
+import { guestExitOf, StopRequest } from "./exit.js";
+import { BOOT_LAYOUT, COM1, CPU_COUNT_MAX } from "./layout.js";
+import { Ram } from "./ram.js";
+import { SerialOutput } from "./serial-output.js";
+import { Shared } from "./shared.js";
+import { Vcpus } from "./vcpus.js";
+import { type EntryState, entryStateOf } from "./x86/cpu.js";
+import { Serial } from "./x86/serial.js";
+
+/** How often input that the guest has not read yet is offered again. */
+const INPUT_RETRY_MS = 10;
+
+type OnEvent = (event: VmEvent) => void;
+
+/** A device as it is now: its name and what the kernel says of its process. */
+export interface DeviceProof {
+  id: string;
+  proof: Proof;
+}
+
+/** A virtual machine whose devices are confined and whose guest has not run yet. */
+export class Vm {
+  readonly #parts: Parts;
+  readonly #stop: StopRequest;
+  readonly #emit: (event: UntimedEvent) => void;
+
+  constructor(parts: Parts, stop: StopRequest) {
+    this.#parts = parts;
+    this.#stop = stop;
+    this.#emit = parts.emit;
+  }
+
+  /** Runs the guest to its end, then releases everything. */
+  async run(): Promise<GuestExit> {
+    const { vcpus, entry } = this.#parts;
+    vcpus.go(entry);
+    const cause = await Promise.race([vcpus.exit, this.#stop.requested]);
+    const exit = guestExitOf(cause);
+    await this.#parts.close();
+    const { reason, detail } = exit;
+    this.#emit({ event: "guest-exit", reason, ...(detail === undefined ? {} : { detail }) });
+    return exit;
+  }
+
+  /**
+   * Bytes typed at the serial console. Resolves when the guest has room for the next ones, so that one
+   * that does not read cannot make the VMM buffer without limit.
+   */
+  async serialInput(bytes: Uint8Array): Promise<void> {
+    let done = 0;
+    for (;;) {
+      done += this.#parts.serial.input(bytes.subarray(done));
+      if (done === bytes.length || this.#parts.shared.stopping) return;
+      await new Promise((resolve) => setTimeout(resolve, INPUT_RETRY_MS));
+    }
+  }
+
+  /** Asks for a clean end: run() resolves with reason `stopped` and `detail`. */
+  stop(detail: string): void {
+    this.#stop.request({ reason: "stopped", detail });
+  }
+
+  /** What the kernel says of each device's process, measured now. */
+  proofs(): DeviceProof[] {
+    return this.#parts.devices.proofs();
+  }
+}
+
+/** Everything that a running VM holds. */
+interface Parts {
+  emit: (event: UntimedEvent) => void;
+  entry: EntryState;
+  shared: Shared;
+  vcpus: Vcpus;
+  devices: DeviceSet;
+  serial: Serial;
+  close(): Promise<void>;
+}
+
+/**
+ * Puts a VM together: checks KVM, kernel and devices, starts every device and verifies from outside
+ * that it is confined. Throws a VmmError, with nothing left behind, when any of it cannot be had.
+ */
+export async function createVm(config: VmConfig, onEvent: OnEvent): Promise<Vm> {
+  const emit = (event: UntimedEvent) => onEvent({ time: Date.now(), ...event } as VmEvent);
+  const stop = new StopRequest();
+  const cleanup: (() => void | Promise<void>)[] = [];
+  const close = async () => {
+    for (const step of cleanup.splice(0).reverse()) await step();
+  };
+  try {
+    const parts = await assemble(config, { emit, stop, cleanup });
+    return new Vm({ ...parts, emit, close }, stop);
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+interface Assembly {
+  emit: (event: UntimedEvent) => void;
+  stop: StopRequest;
+  /** What undoes each step, in the order of the steps. */
+  cleanup: (() => void | Promise<void>)[];
+}
+
+async function assemble(
+  config: VmConfig,
+  { emit, stop, cleanup }: Assembly,
+): Promise<Omit<Parts, "emit" | "close">> {
+  const kvm = openKvm(config, cleanup);
+  // Devices come first: their processes start while everything else is put together.
+  const shared = Shared.create(config.cpuCount);
+  const ram = Ram.create(config.memoryBytes);
+  cleanup.push(() => ram.close());
+  const devices = new DeviceSet(config, { emit, stop });
+  cleanup.push(() => devices.close());
+  devices.start({ shared, ram, cpuCount: config.cpuCount });
+
+  kvm.vm.createInterruptControllers();
+  ram.mapInto(kvm.vm);
+  devices.connect(kvm.vm);
+  const output = SerialOutput.open(config.serialFd, (text) => emit({ event: "serial", text }));
+  cleanup.push(() => output.close());
+  const interrupt = EventFd.create();
+  kvm.vm.irqfd(interrupt.fd, COM1.gsi);
+  cleanup.push(() => interrupt.close());
+
+  const starting = Vcpus.start(shared, {
+    cpuCount: config.cpuCount,
+    vmFd: kvm.vm.fd,
+    runBytes: kvm.runBytes,
+    cpuid: kvm.cpuid,
+    shared: shared.buffer,
+    deviceCount: config.devices.length,
+    mailboxWakeFd: devices.wakeFd,
+    serialInterruptFd: interrupt.fd,
+    serialFd: output.fd,
+    debugExit: config.debugExit,
+  });
+  cleanup.push(() => starting.then((vcpus) => vcpus.close()));
+  const entry = loadKernel(config, { ram, devices });
+  const vcpus = await starting;
+  await devices.ready();
+  emit({ event: "vmm-ready", startMs: performance.now() });
+  const serial = new Serial(shared.legacy, { interrupt, outFd: output.fd });
+  return { entry, shared, vcpus, devices, serial };
+}
+
+interface OpenKvm {
+  vm: KvmVm;
+  runBytes: number;
+  cpuid: CpuidEntry[];
+}
+
+function openKvm(config: VmConfig, cleanup: Assembly["cleanup"]): OpenKvm {
+  const kvm = Kvm.open();
+  cleanup.push(() => kvm.close());
+  const most = Math.min(kvm.vcpuCountMax, CPU_COUNT_MAX);
+  if (config.cpuCount > most) {
+    const message = `Cannot make ${config.cpuCount} vCPUs: this KVM allows ${most}, give fewer with -c`;
+    throw new VmmError("ERR_USAGE", message);
+  }
+  const vm = kvm.createVm();
+  cleanup.push(() => vm.close());
+  return { vm, runBytes: kvm.runBytes, cpuid: kvm.supportedCpuid() };
+}
+
+/** Reads `path` whole, or names what it is to the user. */
+function readInput(path: string, what: string): Uint8Array {
+  try {
+    return readFileSync(path);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new VmmError("ERR_FILE", `Cannot read the ${what} "${path}": ${reason}`, { cause });
+  }
+}
+
+/** Puts kernel, initrd and tables into RAM; returns how the first CPU enters the kernel. */
+function loadKernel(config: VmConfig, machine: { ram: Ram; devices: DeviceSet }): EntryState {
+  const initrd = config.initrd === undefined ? undefined : readInput(config.initrd, "initrd");
+  const plan = planBoot({
+    kernel: readInput(config.kernel, "kernel"),
+    ...(initrd === undefined ? {} : { initrd }),
+    cmdline: config.cmdline,
+    memoryBytes: config.memoryBytes,
+    cpuCount: config.cpuCount,
+    layout: BOOT_LAYOUT,
+    virtioMmio: machine.devices.windows,
+  });
+  for (const segment of plan.segments) machine.ram.write(segment.gpa, segment.bytes);
+  return entryStateOf(plan);
+}
