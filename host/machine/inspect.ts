@@ -1,0 +1,65 @@
+// What a device would be allowed to do, before anything of it runs: the same checks and the same
+// policy as when it is started, without a process.
+
+import { readFileSync } from "node:fs";
+import { VmmError } from "../errors.js";
+import {
+  checkImports,
+  type GrantSpec,
+  type ResolvedGrant,
+  resolveGrants,
+} from "../sandbox/grants.js";
+import { GRANT_FD_FIRST, SOCKET_FD } from "../sandbox/lockdown.js";
+import { inspectModule, type Manifest, type ModuleFacts } from "../sandbox/manifest.js";
+import { type Policy, policyOf, syscallsOf } from "../sandbox/policy.js";
+
+/** A grant, and the descriptor that it becomes in the device's process. */
+export interface PlacedGrant extends ResolvedGrant {
+  fd: number;
+}
+
+export interface Inspection {
+  moduleBytes: number;
+  facts: ModuleFacts;
+  grants: PlacedGrant[];
+  policy: Policy;
+  /** Distinct system calls of the policy. */
+  syscalls: string[];
+}
+
+/** Stands for what a user would grant, where it is only asked what would follow from it. */
+const ANYTHING = "anything";
+
+/** Every capability of a manifest, granted as it is asked for. */
+function everythingAsked({ capabilities }: Manifest): Record<string, GrantSpec> {
+  const grants = capabilities.map(({ name, kind, rights }) => [
+    name,
+    { kind, what: ANYTHING, rights },
+  ]);
+  return Object.fromEntries(grants);
+}
+
+/**
+ * Reads the module at `path` and derives what its process might do with the grants `given`; without
+ * them, with everything that it asks for.
+ *
+ * @throws VmmError ERR_FILE, ERR_MODULE or ERR_GRANT, as a start with the same grants would
+ */
+export function inspectDevice(path: string, given?: Record<string, GrantSpec>): Inspection {
+  const module = readModule(path);
+  const facts = inspectModule(module);
+  checkImports(facts);
+  const resolved = resolveGrants(facts.manifest, given ?? everythingAsked(facts.manifest));
+  const grants = resolved.map((grant, index) => ({ ...grant, fd: GRANT_FD_FIRST + index }));
+  const policy = policyOf({ socketFd: SOCKET_FD, grants, imports: facts.imports });
+  return { moduleBytes: module.length, facts, grants, policy, syscalls: syscallsOf(policy) };
+}
+
+function readModule(path: string): Uint8Array {
+  try {
+    return readFileSync(path);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new VmmError("ERR_FILE", `Cannot read the module "${path}": ${reason}`, { cause });
+  }
+}
