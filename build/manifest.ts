@@ -1,0 +1,83 @@
+// The manifest of a device module: read from the module's own description, written into the module.
+
+import type { Capability, GrantKind, Manifest, Right } from "../host/sandbox/manifest.js";
+
+/** Codes of devices-as/sdk/capability.ts. */
+const KIND_OF: Record<number, GrantKind> = { 1: "file" };
+const RIGHTS: readonly [bit: number, right: Right][] = [
+  [1, "read"],
+  [2, "write"],
+];
+
+/** `struct Declaration` of devices-as/sdk/capability.ts. */
+const DECLARATION_BYTES = 16;
+
+interface DescribedModule {
+  memory: WebAssembly.Memory;
+  _initialize(): void;
+  describe(): number;
+}
+
+/** Runs the module's own declarations; all it could import throws, so it can reach nothing. */
+function instantiate(binary: Uint8Array): DescribedModule {
+  const module = new WebAssembly.Module(new Uint8Array(binary));
+  const imports: Record<string, Record<string, () => never>> = {};
+  for (const { module: from, name } of WebAssembly.Module.imports(module)) {
+    imports[from] ??= {};
+    imports[from][name] = () => {
+      throw new Error(`${name} called before the device was started`);
+    };
+  }
+  return new WebAssembly.Instance(module, imports).exports as unknown as DescribedModule;
+}
+
+/**
+ * The manifest of the device module `binary`, from the description that devices-as/sdk/describe.ts
+ * lays out (a drawing of it is there).
+ *
+ * @throws Error when the module does not register a device
+ */
+export function manifestOf(binary: Uint8Array, name: string): Manifest {
+  const device = instantiate(binary);
+  device._initialize();
+  const at = device.describe();
+  const view = new DataView(device.memory.buffer);
+  const word = (address: number): number => view.getUint32(address, true);
+
+  const queues = Array.from({ length: word(at + 8) }, (_, i) => word(word(at + 4) + i * 4));
+  const capabilities = Array.from({ length: word(at + 12) }, (_, i) =>
+    capabilityAt(view, word(at + 24) + i * DECLARATION_BYTES),
+  );
+  const features = `0x${view.getBigUint64(at + 16, true).toString(16)}`;
+  return { abi: 1, name, virtioId: word(at), queues, features, capabilities };
+}
+
+function capabilityAt(view: DataView, at: number): Capability {
+  const word = (index: number): number => view.getUint32(at + index * 4, true);
+  const name = word(0);
+  const nameBytes = view.getUint32(name - 4, true);
+  const kind = KIND_OF[word(1)];
+  if (kind === undefined) throw new Error(`unknown kind of capability: ${word(1)}`);
+  return {
+    name: new TextDecoder("utf-16le").decode(new Uint8Array(view.buffer, name, nameBytes)),
+    kind,
+    rights: RIGHTS.filter(([bit]) => word(2) & bit).map(([, right]) => right),
+    required: word(3) !== 0,
+  };
+}
+
+/** `value` in unsigned LEB128, as Wasm writes sizes. */
+function leb128(value: number): number[] {
+  return value < 0x80 ? [value] : [(value & 0x7f) | 0x80, ...leb128(value >>> 7)];
+}
+
+/** A copy of the module `binary` with one more custom section at its end. */
+export function withCustomSection(
+  binary: Uint8Array,
+  name: string,
+  contents: Uint8Array,
+): Uint8Array<ArrayBuffer> {
+  const nameBytes = new TextEncoder().encode(name);
+  const body = [...leb128(nameBytes.length), ...nameBytes, ...contents];
+  return Uint8Array.from([...binary, 0, ...leb128(body.length), ...body]);
+}

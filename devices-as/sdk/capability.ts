@@ -1,0 +1,81 @@
+// Capabilities: what a device asks for by name, and what the user grants on the command line.
+//
+// The n-th capability that a device declares is WASI descriptor 3 + n, granted or not. The build reads
+// the declarations (describe.ts) and writes them into the module's manifest.
+
+import { ERRNO_INTR, ERRNO_SUCCESS, fd_read } from "./wasi_snapshot_preview1";
+
+/** Capabilities that one device may declare. */
+export const CAPABILITIES_MAX: u32 = 8;
+
+/** The first WASI descriptor that is a capability: 0 to 2 are the standard streams, never granted. */
+const FD_FIRST: u32 = 3;
+
+/** What a device may do with a capability; `Read | Write` for both. */
+export enum Rights {
+  Read = 1,
+  Write = 2,
+}
+
+/** The kinds of capability, as in `--grant ID.NAME=KIND:WHAT`. */
+export enum Kind {
+  File = 1,
+}
+
+/** One declaration, as describe.ts lays it out: name │ kind │ rights │ required. */
+@unmanaged
+export class Declaration {
+  name: usize = 0;
+  kind: u32 = 0;
+  rights: u32 = 0;
+  required: u32 = 0;
+}
+
+/** The declarations, one after the other, in static memory. */
+export const declarations: usize = memory.data(8 * offsetof<Declaration>());
+export let declarationCount: u32 = 0;
+
+function declare_(name: string, kind: Kind, rights: Rights, required: bool): u32 {
+  assert(declarationCount < CAPABILITIES_MAX, "too many capabilities");
+  const at = changetype<Declaration>(declarations + declarationCount * offsetof<Declaration>());
+  at.name = changetype<usize>(name);
+  at.kind = kind;
+  at.rights = rights;
+  at.required = required;
+  return FD_FIRST + declarationCount++;
+}
+
+/** `struct ciovec { buf, len }` and the result of a call: static, so that no call allocates. */
+const IOVEC: usize = memory.data(8);
+const NREAD: usize = memory.data(4);
+
+/** A granted file. */
+@final
+export class File {
+  /** WASI errno of the last call; 0 after success. */
+  errno: u32 = ERRNO_SUCCESS;
+
+  constructor(private readonly fd: u32) {}
+
+  /**
+   * Reads up to `bytes` bytes from the current position to `address`.
+   * Returns how many were read: 0 at the end of the file, or when `errno` is not 0.
+   */
+  @unsafe
+  read(address: usize, bytes: u32): u32 {
+    store<u32>(IOVEC, <u32>address);
+    store<u32>(IOVEC, bytes, 4);
+    do {
+      this.errno = fd_read(this.fd, IOVEC, 1, NREAD);
+    } while (this.errno == ERRNO_INTR);
+    return this.errno == ERRNO_SUCCESS ? load<u32>(NREAD) : 0;
+  }
+}
+
+/** Declarations of capabilities; call them at the top level of a device's source. */
+export namespace capability {
+  /** A file that the user must grant under `name`. */
+  export function file(name: string, rights: Rights): File {
+    return new File(declare_(name, Kind.File, rights, true));
+  }
+}

@@ -1,0 +1,66 @@
+// One request: a chain of buffers that the driver made available (virtio v1.2 §2.7).
+
+import { File } from "./capability";
+
+/**
+ * The readable part of a request, consumed from its front, and the writable part, filled from its
+ * front. Both are bounded: a device that goes beyond either one traps, and never touches the bytes of
+ * another request.
+ */
+@final
+export class Chain {
+  private readAt: usize = 0;
+  private readEnd: usize = 0;
+  private writeAt: usize = 0;
+  private writeEnd: usize = 0;
+
+  /** Points the chain at the windows of the next request. */
+  @unsafe
+  open(readable: usize, readableBytes: u32, writable: usize, writableBytes: u32): void {
+    this.readAt = readable;
+    this.readEnd = readable + readableBytes;
+    this.writeAt = writable;
+    this.writeEnd = writable + writableBytes;
+  }
+
+  /** Bytes that are left to read. */
+  get readable(): u32 {
+    return <u32>(this.readEnd - this.readAt);
+  }
+
+  /** Bytes that are left to write. */
+  get writable(): u32 {
+    return <u32>(this.writeEnd - this.writeAt);
+  }
+
+  /** Reads one little-endian number: `chain.read<u32>()`. Check `readable` first, or trap. */
+  read<T extends number>(): T {
+    assert(this.readable >= sizeof<T>(), "read beyond the request");
+    const value = load<T>(this.readAt);
+    this.readAt += sizeof<T>();
+    return value;
+  }
+
+  /** Writes one little-endian number: `chain.write<u8>(0)`. Check `writable` first, or trap. */
+  write<T extends number>(value: T): void {
+    assert(this.writable >= sizeof<T>(), "write beyond the request");
+    store<T>(this.writeAt, value);
+    this.writeAt += sizeof<T>();
+  }
+
+  /**
+   * Reads from `source` straight into the request, until `bytes` bytes are there, the source ends, or
+   * it fails (then `source.errno` says why). Returns how many bytes were written.
+   */
+  writeFrom(source: File, bytes: u32): u32 {
+    assert(bytes <= this.writable, "write beyond the request");
+    const start = this.writeAt;
+    const end = start + bytes;
+    while (this.writeAt < end) {
+      const count = source.read(this.writeAt, <u32>(end - this.writeAt));
+      if (count == 0) break;
+      this.writeAt += count;
+    }
+    return <u32>(this.writeAt - start);
+  }
+}

@@ -1,0 +1,34 @@
+// The static description that the build turns into the module's manifest. The same layout is read by
+// build/devices.ts; all fields are little-endian:
+//
+//   0 virtio id │ 4 queue sizes: address │ 8 queue count │ 12 capability count │ 16 features (u64)
+//   24 capabilities: address → name: address │ kind │ rights │ required  (16 bytes each)
+//
+// A name is UTF-16, its length in bytes is the word before it.
+
+import { declarationCount, declarations } from "./capability";
+import { Device } from "./device";
+
+@unmanaged
+class Description {
+  virtioId: u32 = 0;
+  queueSizes: usize = 0;
+  queueCount: u32 = 0;
+  capabilityCount: u32 = 0;
+  features: u64 = 0;
+  capabilities: usize = 0;
+}
+
+const DESCRIPTION: usize = memory.data(offsetof<Description>(), 8);
+
+/** Fills in the description of `device` and returns its address. */
+export function describe(device: Device): usize {
+  const at = changetype<Description>(DESCRIPTION);
+  at.virtioId = device.virtioId;
+  at.queueSizes = changetype<usize>(device.queueSizes);
+  at.queueCount = device.queueSizes.length;
+  at.capabilityCount = declarationCount;
+  at.features = device.features;
+  at.capabilities = declarations;
+  return DESCRIPTION;
+}

@@ -1,0 +1,39 @@
+// What a device is: an id, queues, features, and a method that answers one request.
+
+import { Chain } from "./chain";
+
+/** Base class of every device. One module is one device: `register(new Mine())`. */
+export abstract class Device {
+  /**
+   * @param virtioId device type (virtio v1.2 §5)
+   * @param queueSizes the largest size of each queue, a power of two up to 256
+   * @param features the device's own feature bits; the transport adds its own
+   */
+  constructor(
+    public readonly virtioId: u32,
+    public readonly queueSizes: StaticArray<u32>,
+    public readonly features: u64 = 0,
+  ) {}
+
+  /** The driver accepted `features` and is ready (DRIVER_OK, virtio v1.2 §3.1.1). */
+  activate(features: u64): void {}
+
+  /** The driver reset the device: forget everything about it. */
+  reset(): void {}
+
+  /** Answers one request of `queue`: what is in the chain's writable part afterwards is the reply. */
+  abstract serve(queue: u32, chain: Chain): void;
+}
+
+let registered: Device | null = null;
+
+/** Makes `device` the one that this module is. */
+export function register(device: Device): void {
+  assert(registered == null, "a module is one device");
+  registered = device;
+}
+
+/** The device that this module is. */
+export function device(): Device {
+  return registered!;
+}

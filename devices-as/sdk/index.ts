@@ -1,0 +1,5 @@
+// What a device author imports. Everything else in this folder is the SDK's own affair.
+export { capability, File, Rights } from "./capability";
+export { Chain } from "./chain";
+export { Device, register } from "./device";
+export * from "./virtio";
