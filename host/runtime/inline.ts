@@ -1,0 +1,147 @@
+// A device inside the VMM's own I/O worker (`--isolation inline`): a channel without a socket. What the
+// VMM gathers is copied into the device's inbox, what the device answers is copied out of its outbox.
+
+import { assert } from "../errors.js";
+import { memcpy } from "../ffi/libc.js";
+import { Mapping } from "../ffi/memory.js";
+import { type Channel, CLOSED, CONTROL_BYTES_MAX, FULL, NOTHING, SENT } from "../wire/channel.js";
+import {
+  HEADER_BYTES,
+  LOG,
+  LOG_BYTES_MAX,
+  PAYLOAD_BYTES_MAX,
+  READY,
+  READY_BYTES_MAX,
+} from "../wire/message.js";
+import { Dispatcher, encodeControl } from "./dispatch.js";
+import type { DeviceInstance } from "./instance.js";
+
+/** Where everything is in the channel's memory: scratch of the VMM's two ends, and of the device. */
+const OUTGOING = 0;
+const INCOMING = CONTROL_BYTES_MAX;
+const TEXT = 2 * CONTROL_BYTES_MAX;
+
+export class InlineChannel implements Channel {
+  readonly outgoing = new Uint32Array(HEADER_BYTES / 4);
+  readonly incoming = new Uint32Array(HEADER_BYTES / 4);
+  readonly outgoingControl: Uint8Array;
+  readonly incomingControl: Uint8Array;
+  readonly #memory = Mapping.anonymous(3 * CONTROL_BYTES_MAX);
+  readonly #text: Uint8Array;
+  /** Header of the message being served: the VMM may already be writing the next one. */
+  readonly #requests = new Uint32Array(HEADER_BYTES / 4);
+  readonly #dispatcher: Dispatcher;
+  #gathered = 0;
+  /** READY or LOG, still to be peeked. */
+  #control: { type: number; text: string; bytesMax: number } | undefined;
+  #failed = false;
+  /** The message that peek() found: length (or NOTHING), where its payload is, how much is taken. */
+  #peeked = NOTHING;
+  #payload = 0;
+  #rest = 0;
+
+  /** Starts `device` and says READY with an empty report: nothing here is confined. */
+  constructor(device: DeviceInstance) {
+    const { buffer } = this.#memory.view;
+    this.outgoingControl = new Uint8Array(buffer, OUTGOING, CONTROL_BYTES_MAX);
+    this.incomingControl = new Uint8Array(buffer, INCOMING, CONTROL_BYTES_MAX);
+    this.#text = new Uint8Array(buffer, TEXT, CONTROL_BYTES_MAX);
+    this.#dispatcher = new Dispatcher(device, { requests: this.#requests, replies: this.incoming });
+    this.#control = { type: READY, text: "{}", bytesMax: READY_BYTES_MAX };
+    this.#guard(() => device.start());
+  }
+
+  /**
+   * Whether the VMM should look again, peek() or send(): what readiness of a socket tells elsewhere.
+   * After each send() the owner calls the link until this is false.
+   */
+  get ready(): boolean {
+    return this.#busy || this.#failed || this.#control !== undefined || this.#peeked !== NOTHING;
+  }
+
+  get #busy(): boolean {
+    return this.#dispatcher.busy && !this.#failed;
+  }
+
+  gather(address: number, bytes: number): void {
+    if (this.#busy || this.#failed) return; // send() will say so; the inbox is in use
+    assert(this.#gathered + bytes <= PAYLOAD_BYTES_MAX, "more payload than one message may have");
+    memcpy(this.#dispatcher.receiveAddress + this.#gathered, address, bytes);
+    this.#gathered += bytes;
+  }
+
+  gatherControl(bytes: number): void {
+    this.gather(this.#memory.address + OUTGOING, bytes);
+  }
+
+  send(): number {
+    const length = HEADER_BYTES + this.#gathered;
+    this.#gathered = 0;
+    if (this.#failed) return CLOSED;
+    if (this.#busy) return FULL;
+    this.#requests.set(this.outgoing);
+    this.#guard(() => this.#dispatcher.begin(length));
+    return SENT;
+  }
+
+  peek(): number {
+    if (this.#peeked !== NOTHING) return this.#peeked;
+    if (this.#control) return this.#peekControl();
+    if (this.#busy) this.#guard(() => this.#step());
+    if (this.#peeked !== NOTHING) return this.#peeked;
+    if (this.#control) return this.#peekControl();
+    return this.#failed ? 0 : NOTHING;
+  }
+
+  scatter(address: number, bytes: number): void {
+    const count = Math.min(bytes, this.#rest);
+    memcpy(address, this.#payload, count);
+    this.#payload += count;
+    this.#rest -= count;
+  }
+
+  scatterControl(bytes: number): void {
+    this.scatter(this.#memory.address + INCOMING, bytes);
+  }
+
+  take(): number {
+    const length = this.#peeked;
+    this.#peeked = NOTHING;
+    this.#rest = 0;
+    return length;
+  }
+
+  close(): void {
+    this.#memory.close();
+  }
+
+  #step(): void {
+    if (this.#dispatcher.step()) {
+      this.#found(this.#dispatcher.payloadAddress, this.#dispatcher.payloadBytes);
+    }
+  }
+
+  #peekControl(): number {
+    const bytes = encodeControl(this.incoming, { ...this.#control!, scratch: this.#text });
+    this.#control = undefined;
+    return this.#found(this.#memory.address + TEXT, bytes);
+  }
+
+  #found(payload: number, bytes: number): number {
+    this.#payload = payload;
+    this.#rest = bytes;
+    this.#peeked = HEADER_BYTES + bytes;
+    return this.#peeked;
+  }
+
+  /** What would end a device's process ends this device: one line for the log, then a closed channel. */
+  #guard(run: () => void): void {
+    try {
+      run();
+    } catch (error) {
+      const text = error instanceof Error ? error.message : String(error);
+      this.#control = { type: LOG, text, bytesMax: LOG_BYTES_MAX };
+      this.#failed = true;
+    }
+  }
+}

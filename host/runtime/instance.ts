@@ -1,0 +1,194 @@
+// One device module, running: a Wasm instance with its two windows. The same class serves the confined
+// process, the VMM's own I/O worker, tests and the fuzzer; they differ in the World they pass.
+
+import { VmmError } from "../errors.js";
+import { checkImports } from "../sandbox/grants.js";
+import { inspectModule, type ModuleFacts } from "../sandbox/manifest.js";
+import { CHAIN_BYTES_MAX, PAYLOAD_BYTES_MAX } from "../wire/message.js";
+import { LinearMemory } from "./linear-memory.js";
+
+/**
+ * Bytes of each window: a whole chain, and beside it the payload of one message. The inbox holds the
+ * pieces of a chain that is still arriving while another message comes in; the outbox holds the
+ * replies of a batch while one more is being written.
+ */
+export const WINDOW_BYTES = CHAIN_BYTES_MAX + PAYLOAD_BYTES_MAX;
+
+/** A function that a module imports: integers in (64-bit ones as bigint), an errno out. */
+export type ImportedCall = WebAssembly.ImportedFunction;
+
+/** Outside world of a module: what its imports do. */
+export interface World {
+  /** Functions of wasi_snapshot_preview1, by name; the instance links what the module imports. */
+  link(module: WebAssembly.Module): Record<string, ImportedCall>;
+  /** Called once, after linking and before any code of the module runs. */
+  attach(instance: WebAssembly.Instance, memory: LinearMemory): void;
+}
+
+/** Functions that every module exports, with their number of parameters, as wit/ describes them. */
+const EXPORTS = {
+  _initialize: 0,
+  reserve: 1,
+  activate: 1,
+  reset: 0,
+  serve: 5,
+  describe: 0,
+} as const;
+
+interface DeviceExports {
+  memory: WebAssembly.Memory;
+  _initialize(): void;
+  reserve(bytes: number): number;
+  activate(features: bigint): void;
+  reset(): void;
+  serve(queue: number, readable: number, length: number, writable: number, room: number): number;
+}
+
+/** The module broke: it trapped, or it answered what no correct module answers. It must not go on. */
+export class DeviceFault extends Error {
+  override readonly name = "DeviceFault";
+}
+
+export class DeviceInstance {
+  readonly facts: ModuleFacts;
+  readonly memory: LinearMemory;
+  readonly #exports: DeviceExports;
+  #inbox = 0;
+  #outbox = 0;
+
+  private constructor(facts: ModuleFacts, exports: DeviceExports) {
+    this.facts = facts;
+    this.#exports = exports;
+    this.memory = new LinearMemory(exports.memory);
+  }
+
+  /**
+   * Checks, compiles and links a module. No code of it runs: that begins with start().
+   *
+   * @param module the bytes of a `.wasm` file, not trusted
+   * @param worldOf the outside world for a module with these facts
+   * @throws VmmError ERR_MODULE
+   */
+  static create(module: Uint8Array, worldOf: (facts: ModuleFacts) => World): DeviceInstance {
+    const facts = inspectModule(module);
+    checkImports(facts);
+    const compiled = compile(module);
+    const world = worldOf(facts);
+    const functions = world.link(compiled);
+    const linked: Record<string, ImportedCall> = {};
+    for (const { name } of facts.imports) {
+      const call = functions[name];
+      if (!call)
+        throw new VmmError("ERR_MODULE", `Cannot link import "${name}": nothing grants it`);
+      linked[name] = call;
+    }
+    const instance = new WebAssembly.Instance(compiled, { wasi_snapshot_preview1: linked });
+    checkExports(instance.exports);
+    const device = new DeviceInstance(facts, instance.exports as unknown as DeviceExports);
+    world.attach(instance, device.memory);
+    return device;
+  }
+
+  /** Native address of the window that requests are received into. */
+  get inboxAddress(): number {
+    return this.memory.address + this.#inbox;
+  }
+
+  /** Native address of the window that replies are sent from. */
+  get outboxAddress(): number {
+    return this.memory.address + this.#outbox;
+  }
+
+  /** Runs the module's own initialization and reserves the windows. */
+  start(): void {
+    this.#call("_initialize", () => this.#exports._initialize());
+    this.#inbox = this.#reserve();
+    this.#outbox = this.#reserve();
+  }
+
+  /** Tells the device which features the driver accepted: `features` is at `at` in the inbox. */
+  activate(at: number): void {
+    const features = this.memory.view.getBigUint64(this.#inbox + at, true);
+    this.#call("activate", () => this.#exports.activate(features));
+  }
+
+  reset(): void {
+    this.#call("reset", () => this.#exports.reset());
+  }
+
+  /**
+   * Has the device answer one request of `queue`.
+   *
+   * @param at the request's bytes in the inbox, and where in the outbox the reply goes
+   * @returns bytes of the reply, at most `capacity`
+   * @throws DeviceFault
+   */
+  serve(queue: number, at: Placement): number {
+    let written: number;
+    try {
+      const readable = this.#inbox + at.readable;
+      const writable = this.#outbox + at.writable;
+      written = this.#exports.serve(queue, readable, at.bytes, writable, at.capacity) >>> 0;
+    } catch (error) {
+      throw trapped("serve", error);
+    }
+    if (written > at.capacity) {
+      throw new DeviceFault(`serve: claims ${written} bytes of a capacity of ${at.capacity}`);
+    }
+    return written;
+  }
+
+  #reserve(): number {
+    const at = this.#call("reserve", () => this.#exports.reserve(WINDOW_BYTES)) >>> 0;
+    if (!this.memory.contains(at, WINDOW_BYTES)) {
+      throw new DeviceFault(`reserve: ${WINDOW_BYTES} bytes at ${at} are not in its memory`);
+    }
+    return at;
+  }
+
+  #call<T>(entry: string, run: () => T): T {
+    try {
+      return run();
+    } catch (error) {
+      throw trapped(entry, error);
+    }
+  }
+}
+
+/** Where one request and its reply are, as offsets into the inbox and the outbox. */
+export interface Placement {
+  readable: number;
+  bytes: number;
+  writable: number;
+  capacity: number;
+}
+
+function trapped(entry: string, error: unknown): DeviceFault {
+  const reason = error instanceof Error ? error.message : String(error);
+  return new DeviceFault(`${entry}: ${reason}`, { cause: error });
+}
+
+function compile(module: Uint8Array): WebAssembly.Module {
+  try {
+    return new WebAssembly.Module(new Uint8Array(module));
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new VmmError("ERR_MODULE", `Cannot compile the module: ${reason}`, { cause });
+  }
+}
+
+function checkExports(exports: WebAssembly.Exports): void {
+  if (!(exports.memory instanceof WebAssembly.Memory)) {
+    throw new VmmError("ERR_MODULE", 'Cannot use the module: it exports no memory "memory"');
+  }
+  for (const [name, parameters] of Object.entries(EXPORTS)) {
+    const value = exports[name];
+    if (typeof value !== "function") {
+      throw new VmmError("ERR_MODULE", `Cannot use the module: it exports no function "${name}"`);
+    }
+    if (value.length !== parameters) {
+      const problem = `"${name}" takes ${value.length} parameters instead of ${parameters}`;
+      throw new VmmError("ERR_MODULE", `Cannot use the module: ${problem}`);
+    }
+  }
+}

@@ -1,0 +1,83 @@
+// Entry of a device process: load, lock down, then serve until the VMM closes the socket. No
+// instruction of the module runs, and no byte of the guest is read, before the lock-down.
+
+import fs from "node:fs";
+import { VmmError } from "../errors.js";
+import { _exit } from "../ffi/libc.js";
+import { type DeviceSetup, lockDown, MODULE_FD, SOCKET_FD } from "../sandbox/lockdown.js";
+import { MODULE_BYTES_MAX } from "../sandbox/manifest.js";
+import { CLOSED, SocketChannel } from "../wire/channel.js";
+import { LOG, LOG_BYTES_MAX, PAYLOAD_BYTES_MAX, READY, READY_BYTES_MAX } from "../wire/message.js";
+import { Dispatcher, encodeControl, ProtocolError } from "./dispatch.js";
+import { DeviceFault, DeviceInstance } from "./instance.js";
+import { GrantedFiles } from "./wasi_snapshot_preview1.js";
+
+/** Exit statuses of a device process, apart from those of VmmError. */
+export const STATUS = { closed: 0, internal: 1, trapped: 70, protocol: 71 } as const;
+
+/** Reads the module from its descriptor and closes it: once confined, nothing must be open but grants. */
+function readModule(): Uint8Array {
+  const { size } = fs.fstatSync(MODULE_FD);
+  if (size > MODULE_BYTES_MAX) {
+    throw new VmmError("ERR_MODULE", `Cannot load the module: ${size} bytes, at most 1 MiB`);
+  }
+  const module = new Uint8Array(size);
+  let length = 0;
+  while (length < size) {
+    const bytes = fs.readSync(MODULE_FD, module, length, size - length, length);
+    if (bytes === 0) break;
+    length += bytes;
+  }
+  fs.closeSync(MODULE_FD);
+  return module.subarray(0, length);
+}
+
+function sendText(channel: SocketChannel, type: number, text: string): void {
+  const bytesMax = type === READY ? READY_BYTES_MAX : LOG_BYTES_MAX;
+  const scratch = channel.outgoingControl;
+  channel.gatherControl(encodeControl(channel.outgoing, { type, text, scratch, bytesMax }));
+  channel.send();
+}
+
+/** One message from the VMM, and all the messages that answer it. */
+function serveMessage(channel: SocketChannel, dispatcher: Dispatcher): void {
+  channel.scatter(dispatcher.receiveAddress, PAYLOAD_BYTES_MAX);
+  const length = channel.receive();
+  if (length === 0) _exit(STATUS.closed);
+  dispatcher.begin(length);
+  while (dispatcher.step()) {
+    channel.gather(dispatcher.payloadAddress, dispatcher.payloadBytes);
+    if (channel.send() === CLOSED) _exit(STATUS.closed);
+  }
+}
+
+function run(channel: SocketChannel, setup: DeviceSetup): never {
+  const device = DeviceInstance.create(
+    readModule(),
+    ({ manifest }) => new GrantedFiles(manifest, setup.grants),
+  );
+  const headers = { requests: channel.incoming, replies: channel.outgoing };
+  const dispatcher = new Dispatcher(device, headers);
+  const report = lockDown(setup, device.facts.imports);
+  device.start();
+  sendText(channel, READY, JSON.stringify(report));
+  for (;;) serveMessage(channel, dispatcher);
+}
+
+function statusOf(error: unknown): number {
+  if (error instanceof DeviceFault) return STATUS.trapped;
+  if (error instanceof ProtocolError) return STATUS.protocol;
+  return error instanceof VmmError ? error.exitStatus : STATUS.internal;
+}
+
+function main(): never {
+  const channel = new SocketChannel(SOCKET_FD, { blocking: true });
+  try {
+    run(channel, JSON.parse(process.argv[2] ?? "") as DeviceSetup);
+  } catch (error) {
+    sendText(channel, LOG, error instanceof Error ? error.message : String(error));
+    return _exit(statusOf(error));
+  }
+}
+
+main();

@@ -1,0 +1,148 @@
+// The functions of WASI preview 1 that a device module can be given, over granted descriptors. Data
+// moves between the descriptor and the module's memory in one system call, without a copy here.
+//
+// Everything a module passes is hostile: a pointer and a length are checked against the memory's size
+// as it is now, before the system call that would follow them.
+
+import os from "node:os";
+import { errno, pread64, pwrite64, read, write } from "../ffi/libc.js";
+import { type GrantedFd, wasiFdOf } from "../sandbox/grants.js";
+import type { Manifest, Right } from "../sandbox/manifest.js";
+import type { ImportedCall, World } from "./instance.js";
+import type { LinearMemory } from "./linear-memory.js";
+
+/** Bytes that one call moves at most: a larger one is cut short, which every caller must expect. */
+export const IO_BYTES_MAX = 1024 * 1024;
+
+/** Elements of an iovec array, as Linux limits them (IOV_MAX). */
+export const IOVECS_MAX = 1024;
+const IOVEC_BYTES = 8;
+
+/** `errno` of WASI in the order of its values (wasi_snapshot_preview1.witx); Linux has the same names. */
+const ERRNO_NAMES = (
+  "SUCCESS 2BIG ACCES ADDRINUSE ADDRNOTAVAIL AFNOSUPPORT AGAIN ALREADY BADF BADMSG BUSY CANCELED " +
+  "CHILD CONNABORTED CONNREFUSED CONNRESET DEADLK DESTADDRREQ DOM DQUOT EXIST FAULT FBIG " +
+  "HOSTUNREACH IDRM ILSEQ INPROGRESS INTR INVAL IO ISCONN ISDIR LOOP MFILE MLINK MSGSIZE MULTIHOP " +
+  "NAMETOOLONG NETDOWN NETRESET NETUNREACH NFILE NOBUFS NODEV NOENT NOEXEC NOLCK NOLINK NOMEM NOMSG " +
+  "NOPROTOOPT NOSPC NOSYS NOTCONN NOTDIR NOTEMPTY NOTRECOVERABLE NOTSOCK NOTSUP NOTTY NXIO OVERFLOW " +
+  "OWNERDEAD PERM PIPE PROTO PROTONOSUPPORT PROTOTYPE RANGE ROFS SPIPE SRCH STALE TIMEDOUT TXTBSY " +
+  "XDEV NOTCAPABLE"
+).split(" ");
+
+function wasiErrno(name: string): number {
+  return ERRNO_NAMES.indexOf(name);
+}
+
+export const ERRNO_SUCCESS = 0;
+export const ERRNO_BADF = wasiErrno("BADF");
+export const ERRNO_FAULT = wasiErrno("FAULT");
+export const ERRNO_INVAL = wasiErrno("INVAL");
+export const ERRNO_IO = wasiErrno("IO");
+export const ERRNO_NOTCAPABLE = wasiErrno("NOTCAPABLE");
+
+const WASI_ERRNO_OF = new Map(
+  Object.entries(os.constants.errno).flatMap(([name, linux]) => {
+    const wasi = wasiErrno(name.slice(1));
+    return wasi < 0 ? [] : [[linux as number, wasi] as const];
+  }),
+);
+
+/** WASI's errno of the last failed call on this thread; EIO for one that WASI does not know. */
+function lastErrno(): number {
+  return WASI_ERRNO_OF.get(errno()) ?? ERRNO_IO;
+}
+
+/** The world of a device: the descriptors that it was granted and nothing else. */
+export class GrantedFiles implements World {
+  readonly #granted = new Map<number, GrantedFd>();
+  #memory: LinearMemory | undefined;
+  /** The transfer that is being checked: fields, so that a call allocates nothing. */
+  #fd = -1;
+  #address = 0;
+  #bytes = 0;
+
+  constructor(manifest: Manifest, grants: readonly GrantedFd[]) {
+    for (const grant of grants) this.#granted.set(wasiFdOf(manifest, grant.name), grant);
+  }
+
+  link(): Record<string, ImportedCall> {
+    return {
+      fd_read: this.fd_read.bind(this),
+      fd_pread: this.fd_pread.bind(this),
+      fd_write: this.fd_write.bind(this),
+      fd_pwrite: this.fd_pwrite.bind(this),
+    };
+  }
+
+  attach(_instance: WebAssembly.Instance, memory: LinearMemory): void {
+    this.#memory = memory;
+  }
+
+  // The four below move the first iovec that is not empty and no other: a short transfer is always
+  // legal, and one system call on one granted descriptor is all that the filter has to allow.
+
+  fd_read(fd: number, iovs: number, count: number, nread: number): number {
+    const refused = this.#use(fd, "read") || this.#place(iovs, count) || this.#check(nread);
+    return refused || this.#finish(read(this.#fd, this.#address, this.#bytes), nread);
+  }
+
+  fd_write(fd: number, iovs: number, count: number, nwritten: number): number {
+    const refused = this.#use(fd, "write") || this.#place(iovs, count) || this.#check(nwritten);
+    return refused || this.#finish(write(this.#fd, this.#address, this.#bytes), nwritten);
+  }
+
+  fd_pread(fd: number, iovs: number, count: number, offset: bigint, nread: number): number {
+    const refused = this.#use(fd, "read") || this.#place(iovs, count) || this.#check(nread);
+    if (refused) return refused;
+    return this.#finish(pread64(this.#fd, this.#address, this.#bytes, offset), nread);
+  }
+
+  fd_pwrite(fd: number, iovs: number, count: number, offset: bigint, nwritten: number): number {
+    const refused = this.#use(fd, "write") || this.#place(iovs, count) || this.#check(nwritten);
+    if (refused) return refused;
+    return this.#finish(pwrite64(this.#fd, this.#address, this.#bytes, offset), nwritten);
+  }
+
+  /** Finds the granted descriptor behind `fd`: 0, or the errno of its refusal. */
+  #use(fd: number, right: Right): number {
+    const granted = this.#granted.get(fd);
+    if (!granted) return ERRNO_BADF;
+    if (!granted.rights.includes(right)) return ERRNO_NOTCAPABLE;
+    this.#fd = granted.fd;
+    return ERRNO_SUCCESS;
+  }
+
+  /**
+   * Finds the memory of the transfer: the first iovec that is not empty, read once, cut at
+   * IO_BYTES_MAX. Without the check the kernel would follow the module's pointer out of its memory.
+   */
+  #place(iovs: number, iovsCount: number): number {
+    const memory = this.#memory!;
+    const at = iovs >>> 0;
+    const count = iovsCount >>> 0;
+    if (count > IOVECS_MAX) return ERRNO_INVAL;
+    if (!memory.contains(at, count * IOVEC_BYTES)) return ERRNO_FAULT;
+    this.#address = memory.address;
+    this.#bytes = 0;
+    for (let i = 0; i < count && this.#bytes === 0; i++) {
+      const pointer = memory.view.getUint32(at + i * IOVEC_BYTES, true);
+      const bytes = memory.view.getUint32(at + i * IOVEC_BYTES + 4, true);
+      if (!memory.contains(pointer, bytes)) return ERRNO_FAULT;
+      this.#address = memory.address + pointer;
+      this.#bytes = Math.min(bytes, IO_BYTES_MAX);
+    }
+    return ERRNO_SUCCESS;
+  }
+
+  /** Whether a result fits at `at`: asked before the call, or bytes would be lost. */
+  #check(at: number): number {
+    return this.#memory!.contains(at >>> 0, 4) ? ERRNO_SUCCESS : ERRNO_FAULT;
+  }
+
+  /** Stores the count of a finished call at `at`, or translates its errno. */
+  #finish(result: number, at: number): number {
+    if (result < 0) return lastErrno();
+    this.#memory!.view.setUint32(at >>> 0, result, true);
+    return ERRNO_SUCCESS;
+  }
+}

@@ -1,0 +1,25 @@
+// The part of the WebAssembly JavaScript API that Bulkhead uses: TypeScript ships it with the DOM only.
+
+declare namespace WebAssembly {
+  type Exports = Record<string, unknown>;
+  type ImportedFunction = (...parameters: never[]) => number;
+  type Imports = Record<string, Record<string, ImportedFunction>>;
+
+  class Module {
+    constructor(bytes: Uint8Array<ArrayBuffer>);
+    static exports(module: Module): { name: string; kind: string }[];
+    static imports(module: Module): { module: string; name: string; kind: string }[];
+    static customSections(module: Module, name: string): ArrayBuffer[];
+  }
+
+  class Instance {
+    constructor(module: Module, imports?: Imports);
+    readonly exports: Exports;
+  }
+
+  class Memory {
+    constructor(descriptor: { initial: number; maximum: number });
+    readonly buffer: ArrayBuffer;
+    grow(pages: number): number;
+  }
+}

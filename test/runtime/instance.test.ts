@@ -1,0 +1,121 @@
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { VmmError } from "../../host/errors.js";
+import { DeviceInstance } from "../../host/runtime/instance.js";
+import { GrantedFiles } from "../../host/runtime/wasi_snapshot_preview1.js";
+import { importsOf } from "../../host/sandbox/grants.js";
+import { manifest, moduleWith } from "./support.js";
+
+function create(module: Uint8Array): DeviceInstance {
+  return DeviceInstance.create(module, (facts) => new GrantedFiles(facts.manifest, []));
+}
+
+/** Asserts that creating an instance of `module` fails with ERR_MODULE and such a message. */
+function refused(module: Uint8Array, message: RegExp): void {
+  assert.throws(
+    () => create(module),
+    (error: unknown) => {
+      assert.instance(error, VmmError);
+      assert.is((error as VmmError).code, "ERR_MODULE");
+      assert.match((error as VmmError).message, message);
+      return true;
+    },
+  );
+}
+
+test("DeviceInstance.create() takes a module that is as wit/ says", () => {
+  const device = create(moduleWith());
+  device.start();
+  assert.is(device.inboxAddress, device.memory.address + 65536);
+  assert.is(device.outboxAddress, device.inboxAddress + 0x200000);
+});
+
+for (const part of ["initialize", "reserve", "activate", "reset", "serve", "describe"] as const) {
+  const name = part === "initialize" ? "_initialize" : part;
+  test(`DeviceInstance.create() refuses a module without "${name}"`, () => {
+    refused(moduleWith({ [part]: "" }), new RegExp(`no function "${name}"`));
+  });
+}
+
+test("DeviceInstance.create() refuses a function with other parameters", () => {
+  const serve = '(func (export "serve") (param i32) (result i32) i32.const 0)';
+  refused(moduleWith({ serve }), /"serve" takes 1 parameters instead of 5/);
+});
+
+test("DeviceInstance.create() refuses a module without a memory of its name", () => {
+  refused(moduleWith({ memory: '(memory (export "ram") 64 256)' }), /no memory "memory"/);
+});
+
+test("DeviceInstance.create() refuses a memory without a maximum", () => {
+  refused(moduleWith({ memory: '(memory (export "memory") 64)' }), /maximum/);
+});
+
+test("DeviceInstance.create() refuses an import that no capability links", () => {
+  const imports = `(import "wasi_snapshot_preview1" "path_open"
+    (func (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))`;
+  refused(moduleWith({ imports }), /path_open/);
+});
+
+test("DeviceInstance.create() refuses an import from another module", () => {
+  const imports = '(import "env" "abort" (func (param i32 i32 i32 i32)))';
+  refused(moduleWith({ imports }), /env\.abort/);
+});
+
+test("DeviceInstance.create() refuses a start section: it would run before the lock-down", () => {
+  refused(moduleWith({ more: "(func $go) (start $go)" }), /start/);
+});
+
+test("DeviceInstance.create() refuses code that does not validate", () => {
+  const module = moduleWith();
+  module[module.lastIndexOf(0xfc)] = 0xff; // the prefix of memory.copy
+  refused(module, /Cannot compile the module/);
+});
+
+test("DeviceInstance.create() runs no code of the module", () => {
+  const device = create(moduleWith({ initialize: '(func (export "_initialize") unreachable)' }));
+  assert.throws(() => device.start(), /_initialize: unreachable/);
+});
+
+test("DeviceInstance.start() refuses a window outside the memory", () => {
+  const reserve = '(func (export "reserve") (param i32) (result i32) i32.const -65536)';
+  assert.throws(() => create(moduleWith({ reserve })).start(), /not in its memory/);
+});
+
+test("DeviceInstance.start() lets initialization grow the memory", () => {
+  const initialize = '(func (export "_initialize") (drop (memory.grow (i32.const 100))))';
+  const device = create(moduleWith({ initialize }));
+  device.start();
+  assert.is(device.memory.view.byteLength, 164 * 65536);
+});
+
+test("DeviceInstance.serve() refuses a reply longer than its capacity", () => {
+  const serve = '(func (export "serve") (param i32 i32 i32 i32 i32) (result i32) i32.const 9)';
+  const device = create(moduleWith({ serve }));
+  device.start();
+  const place = { readable: 0, bytes: 0, writable: 0, capacity: 8 };
+  assert.throws(() => device.serve(0, place), /claims 9 bytes of a capacity of 8/);
+});
+
+test("DeviceInstance.serve() refuses the value that is reserved for a pending reply", () => {
+  const serve = '(func (export "serve") (param i32 i32 i32 i32 i32) (result i32) i32.const -1)';
+  const device = create(moduleWith({ serve }));
+  device.start();
+  const place = { readable: 0, bytes: 0, writable: 0, capacity: 8 };
+  assert.throws(() => device.serve(0, place), /claims 4294967295 bytes/);
+});
+
+test("DeviceInstance.serve() turns a trap into a fault that names entry point and reason", () => {
+  const serve = `(func (export "serve") (param i32 i32 i32 i32 i32) (result i32)
+    (i32.load (i32.const -1)))`;
+  const device = create(moduleWith({ serve }));
+  device.start();
+  const place = { readable: 0, bytes: 0, writable: 0, capacity: 8 };
+  assert.throws(() => device.serve(0, place), /^serve: memory access out of bounds$/);
+});
+
+test("GrantedFiles implements every function that a grant links", () => {
+  const functions = new GrantedFiles(manifest(), []).link();
+  for (const name of importsOf("file", ["read", "write"])) assert.ok(functions[name], name);
+});
+
+test.run();
