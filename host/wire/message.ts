@@ -4,7 +4,13 @@
 //   word 0 type │ 1 queue │ 2 count │ 3 generation │ entry 0 │ entry 1 │ … │ entry 63 │ payload …
 //   entry:  word 0 id │ 1 bytes │ 2 capacity │ 3 flags
 //
-// All words are 32-bit little-endian. The payload is the entries' bytes, one after the other.
+// All words are 32-bit little-endian. The payload is the entries' bytes, one after the other, and the
+// message ends with it. Readable or writable parts above PAYLOAD_BYTES_MAX travel in pieces: all but
+// the last carry MORE, and each is alone in its message, so that a receiver can put it where the
+// chain continues without moving anything. Pieces of a request follow each other directly.
+//
+// A fresh device sends READY once, then hears ACTIVATE, then REQUESTS; replies repeat the generation of
+// their requests, so that after a RESET the answers to what is void can be told apart.
 
 /** VMM → device: the driver set DRIVER_OK; payload: accepted features, u64. */
 export const ACTIVATE = 1;
@@ -45,3 +51,52 @@ export const READY_BYTES_MAX = 16 * 1024;
 
 /** One log line of a device; a hostile one must not fill the user's disk line by line. */
 export const LOG_BYTES_MAX = 1024;
+
+/** Words of a header. */
+export const TYPE = 0;
+export const QUEUE = 1;
+export const COUNT = 2;
+export const GENERATION = 3;
+
+/** Words of an entry, counted from entryAt(). */
+export const ID = 0;
+export const BYTES = 1;
+export const CAPACITY = 2;
+export const FLAGS = 3;
+
+/** First word of entry `index`. */
+export function entryAt(index: number): number {
+  return HEADER_WORDS + index * ENTRY_WORDS;
+}
+
+/**
+ * What is wrong with the entries of REQUESTS or REPLIES that `length` bytes were received of, or
+ * undefined: everything that can be said without knowing which requests are in flight. `header` must
+ * be a copy that the peer cannot change.
+ */
+export function entriesFault(header: Uint32Array, length: number): string | undefined {
+  const count = header[COUNT]!;
+  if (count === 0 || count > BATCH_CHAINS_MAX) return `a count of ${count}`;
+  let payload = 0;
+  for (let index = 0; index < count; index += 1) {
+    const entry = entryAt(index);
+    const bytes = header[entry + BYTES]!;
+    const flags = header[entry + FLAGS]!;
+    if ((flags & ~MORE) !== 0) return `flags 0x${flags.toString(16)}`;
+    if (flags === MORE && count > 1) return "a piece that is not alone in its message";
+    if (flags === MORE && bytes === 0) return "an empty piece";
+    payload += bytes;
+  }
+  if (payload > PAYLOAD_BYTES_MAX) return `a payload of ${payload} bytes`;
+  if (HEADER_BYTES + payload === length) return undefined;
+  return `${length - HEADER_BYTES} bytes of payload where its entries say ${payload}`;
+}
+
+// Escape sequences would let a device write to the terminal of whoever reads the log, line breaks
+// would let it forge lines, and bidirectional controls let a line look like another.
+const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
+
+/** Text of a device for a log or an error message: one line, printable, whatever the bytes were. */
+export function printable(bytes: Uint8Array): string {
+  return new TextDecoder().decode(bytes).replace(UNPRINTABLE, "\ufffd");
+}

@@ -1,0 +1,303 @@
+// Between the queues of a device and the process that serves it. Chains become requests on the way
+// out, straight from guest memory; replies are distrusted, and what is right about them goes straight
+// into the writable segments of their chains. Chains are kept until answered, so that a device
+// process may die at any time: attach() of the next one sends again what the last one owes.
+
+import { type Channel, FULL, NOTHING, SENT } from "../wire/channel.js";
+import {
+  ACTIVATE,
+  COUNT,
+  entriesFault,
+  GENERATION,
+  HEADER_BYTES,
+  LOG,
+  LOG_BYTES_MAX,
+  printable,
+  QUEUE,
+  READY,
+  READY_BYTES_MAX,
+  REPLIES,
+  RESET,
+  TYPE,
+} from "../wire/message.js";
+import { NONE } from "./chains.js";
+import { LineLog } from "./line-log.js";
+import type { Backend, RegisterFile } from "./registers.js";
+import { repliesFault, scatterReplies, useReplies } from "./replies.js";
+import { noteSent, packRequests } from "./requests.js";
+import { BLOCKED, FAULT, type Queue } from "./virtqueue.js";
+
+export interface DeviceLinkOptions {
+  log(line: string): void;
+  /** The device process is confined and waits; `report` is a JSON object, otherwise unchecked. */
+  ready(report: object): void;
+  /** The process is gone, the channel dropped. What it owed is kept for the next attach(). */
+  closed(): void;
+  /** The device lied and the channel was dropped: end the process. The driver was told to reset. */
+  broken(reason: string): void;
+}
+
+/** Length of the payload of ACTIVATE: the accepted features, u64. */
+const FEATURES_BYTES = 8;
+
+/** The only way from chains of one device to messages, and back. */
+export class DeviceLink implements Backend {
+  readonly #registers: RegisterFile;
+  readonly #options: DeviceLinkOptions;
+  readonly #log: LineLog;
+  #channel: Channel | undefined;
+  /** The process attached has sent READY. */
+  #ready = false;
+  /** Counts resets: a reply to something older is void. */
+  #generation = 0;
+  /** The driver set DRIVER_OK, and accepted these features. */
+  #active = false;
+  #features = 0n;
+  /** What the process attached must hear before any request. */
+  #resetPending = false;
+  #activatePending = false;
+  /** The process attached has heard ACTIVATE, so only a RESET makes it fresh again. */
+  #activated = false;
+  /** The socket was full. */
+  #stalled = false;
+  /** Queue that is served first when the socket has room again: they take turns. */
+  #first = 0;
+
+  constructor(registers: RegisterFile, options: DeviceLinkOptions) {
+    this.#registers = registers;
+    this.#options = options;
+    this.#log = new LineLog((line) => options.log(line));
+    registers.backend = this;
+  }
+
+  /**
+   * Connects a fresh device process, the first or a later one. It is told of everything unanswered
+   * once it is ready; the channel remains the caller's to close, after closed() or broken().
+   */
+  attach(channel: Channel): void {
+    for (const queue of this.#registers.queues) queue.chains.rewind();
+    this.#channel = channel;
+    this.#ready = false;
+    this.#stalled = false;
+    this.#activated = false;
+    this.#resetPending = false;
+    this.#activatePending = this.#active;
+  }
+
+  /** Uses the channel no more; for a process that the caller ends. */
+  detach(): void {
+    this.#channel = undefined;
+    this.#ready = false;
+    this.#stalled = false;
+  }
+
+  /** Call onWritable() when the channel has room. */
+  get wantsWritable(): boolean {
+    return this.#stalled;
+  }
+
+  /** The channel has room again. */
+  onWritable(): void {
+    this.#stalled = false;
+    this.#resume();
+  }
+
+  // Backend
+
+  activate(features: bigint): void {
+    this.#active = true;
+    this.#features = features;
+    this.#activatePending = true;
+    this.#resume();
+  }
+
+  reset(): void {
+    this.#generation = (this.#generation + 1) >>> 0;
+    this.#active = false;
+    this.#activatePending = false;
+    this.#resetPending = this.#activated;
+    this.#resume();
+  }
+
+  kick(queue: Queue): void {
+    if (this.#serving) this.#pump(queue);
+  }
+
+  // Outgoing
+
+  get #serving(): boolean {
+    return this.#ready && !this.#resetPending && !this.#activatePending && this.#registers.running;
+  }
+
+  /** Sends whatever waits, as far as the socket takes it. */
+  #resume(): void {
+    if (!this.#ready || this.#stalled) return;
+    if (this.#resetPending) this.#sendReset();
+    if (this.#activatePending && !this.#resetPending) this.#sendActivate();
+    const { queues } = this.#registers;
+    this.#first = (this.#first + 1) % queues.length;
+    for (let i = 0; i < queues.length; i += 1) {
+      const queue = queues[(this.#first + i) % queues.length]!;
+      if (this.#serving && queue.ready) this.#pump(queue);
+    }
+  }
+
+  #sendReset(): void {
+    if (!this.#sendControl(RESET, 0)) return;
+    this.#resetPending = false;
+    this.#activated = false;
+  }
+
+  #sendActivate(): void {
+    const { outgoingControl } = this.#channel!;
+    const view = new DataView(outgoingControl.buffer, outgoingControl.byteOffset, FEATURES_BYTES);
+    view.setBigUint64(0, this.#features, true);
+    if (!this.#sendControl(ACTIVATE, FEATURES_BYTES)) return;
+    this.#activatePending = false;
+    this.#activated = true;
+  }
+
+  #sendControl(type: number, bytes: number): boolean {
+    const channel = this.#channel!;
+    channel.outgoing[TYPE] = type;
+    channel.outgoing[QUEUE] = 0;
+    channel.outgoing[COUNT] = 0;
+    channel.outgoing[GENERATION] = this.#generation;
+    channel.gatherControl(bytes);
+    return this.#sent(channel.send());
+  }
+
+  /** A process that is gone is noticed by reading; until then nothing is lost. */
+  #sent(result: number): boolean {
+    if (result === FULL) this.#stalled = true;
+    return result === SENT;
+  }
+
+  /** Takes every available chain of `queue` and sends it, until the driver is to notify again. */
+  #pump(queue: Queue): void {
+    for (;;) {
+      queue.suppressNotifications();
+      let popped = queue.pop();
+      while (popped >= 0) popped = queue.pop();
+      if (popped === FAULT) {
+        this.#registers.driverBug(queue.fault);
+        return;
+      }
+      this.#sendUnsent(queue);
+      // BLOCKED: the replies that make room come back here, so there is nothing to notify of.
+      if (popped === BLOCKED || !queue.armNotifications()) return;
+    }
+  }
+
+  #sendUnsent(queue: Queue): void {
+    const { chains } = queue;
+    const channel = this.#channel!;
+    while (chains.unsent !== NONE && !this.#stalled) {
+      packRequests(queue, channel);
+      channel.outgoing[GENERATION] = this.#generation;
+      if (!this.#sent(channel.send())) return;
+      noteSent(chains, channel.outgoing);
+    }
+  }
+
+  // Incoming
+
+  /**
+   * The channel has something: takes one message, so that a device that talks all the time does not
+   * keep others waiting. False when there was nothing, or nobody any more.
+   */
+  onReadable(): boolean {
+    const channel = this.#channel;
+    if (channel === undefined) return false;
+    const length = channel.peek();
+    if (length === NOTHING) return false;
+    if (length === 0) {
+      this.detach();
+      this.#options.closed();
+      return false;
+    }
+    const fault = length < HEADER_BYTES ? `a message of ${length} bytes` : this.#receive(length);
+    if (fault !== undefined) this.#break(fault);
+    return fault === undefined;
+  }
+
+  /** Nothing that this device says counts any more. */
+  #break(fault: string): void {
+    this.detach();
+    this.#registers.fail(`device bug: sent ${fault}`);
+    this.#options.broken(`sent ${fault}`);
+  }
+
+  /** Takes the message that was peeked, or says what is wrong with it. */
+  #receive(length: number): string | undefined {
+    const type = this.#channel!.incoming[TYPE]!;
+    switch (type) {
+      case REPLIES:
+        return this.#receiveReplies(length);
+      case READY:
+        return this.#receiveReady(length - HEADER_BYTES);
+      case LOG:
+        return this.#receiveLog(length - HEADER_BYTES);
+      default:
+        return `a message of unknown type ${type}`;
+    }
+  }
+
+  #takeControl(bytes: number): Uint8Array {
+    const channel = this.#channel!;
+    channel.scatterControl(bytes);
+    channel.take();
+    return channel.incomingControl.subarray(0, bytes);
+  }
+
+  #receiveReady(bytes: number): string | undefined {
+    if (this.#ready) return "READY twice";
+    if (bytes > READY_BYTES_MAX) return `READY of ${bytes} bytes`;
+    const report = parseObject(this.#takeControl(bytes));
+    if (report === undefined) return "READY without a JSON object";
+    this.#ready = true;
+    this.#options.ready(report);
+    this.#resume();
+    return undefined;
+  }
+
+  #receiveLog(bytes: number): string | undefined {
+    if (bytes > LOG_BYTES_MAX) return `LOG of ${bytes} bytes`;
+    this.#log.line(`${this.#registers.id}: device says: ${printable(this.#takeControl(bytes))}`);
+    return undefined;
+  }
+
+  #receiveReplies(length: number): string | undefined {
+    const channel = this.#channel!;
+    const header = channel.incoming;
+    if (!this.#ready) return "REPLIES before READY";
+    const fault = entriesFault(header, length);
+    if (fault !== undefined) return `REPLIES with ${fault}`;
+    const queue = this.#registers.queues[header[QUEUE]!];
+    if (queue === undefined) return `REPLIES of queue ${header[QUEUE]}`;
+    const age = (this.#generation - header[GENERATION]!) >>> 0;
+    if (age > 0x7fff_ffff) return `REPLIES of generation ${header[GENERATION]}, which is to come`;
+    if (age > 0 || !this.#registers.running) {
+      channel.take();
+      return undefined;
+    }
+    const wrong = repliesFault(queue.chains, header);
+    if (wrong !== undefined) return `REPLIES with ${wrong}`;
+    scatterReplies(queue.chains, channel);
+    if (channel.take() !== length) return "REPLIES that changed their length";
+    if (!useReplies(queue, header)) return undefined;
+    if (queue.publish()) this.#registers.notifyUsed();
+    if (this.#serving) this.#pump(queue);
+    return undefined;
+  }
+}
+
+/** The JSON object in `bytes`, or undefined. */
+function parseObject(bytes: Uint8Array): object | undefined {
+  try {
+    const value: unknown = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+    return typeof value === "object" && value !== null && !Array.isArray(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}

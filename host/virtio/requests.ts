@@ -1,0 +1,61 @@
+// Chains to REQUESTS: which chains travel in the next message, and how much of each.
+
+import type { Channel } from "../wire/channel.js";
+import {
+  BATCH_CHAINS_MAX,
+  BYTES,
+  CAPACITY,
+  COUNT,
+  entryAt,
+  FLAGS,
+  ID,
+  MORE,
+  PAYLOAD_BYTES_MAX,
+  QUEUE,
+  REQUESTS,
+  TYPE,
+} from "../wire/message.js";
+import { type Chains, NONE } from "./chains.js";
+import type { Queue } from "./virtqueue.js";
+
+/**
+ * Builds a message of as many unsent chains as fit, oldest first, their bytes gathered from guest
+ * memory. Nothing changes but the channel, so what cannot be sent now is built again later.
+ */
+export function packRequests({ chains, index }: Queue, channel: Channel): void {
+  const header = channel.outgoing;
+  let count = 0;
+  let payload = 0;
+  for (let slot = chains.unsent; slot !== NONE; slot = chains.newerThan(slot)) {
+    const inPieces = chains.readableBytes[slot]! > PAYLOAD_BYTES_MAX;
+    const rest = chains.readableBytes[slot]! - chains.sentBytes[slot]!;
+    if (count > 0 && (inPieces || payload + rest > PAYLOAD_BYTES_MAX)) break;
+    const bytes = Math.min(rest, PAYLOAD_BYTES_MAX);
+    const entry = entryAt(count);
+    header[entry + ID] = slot;
+    header[entry + BYTES] = bytes;
+    header[entry + CAPACITY] = chains.writableBytes[slot]!;
+    header[entry + FLAGS] = bytes < rest ? MORE : 0;
+    if (bytes > 0) chains.seekReadable(slot, chains.sentBytes[slot]!);
+    for (let left = bytes; left > 0; ) {
+      const piece = chains.next(left);
+      channel.gather(chains.pieceHva, piece);
+      left -= piece;
+    }
+    count += 1;
+    payload += bytes;
+    if (inPieces || count === BATCH_CHAINS_MAX) break;
+  }
+  header[TYPE] = REQUESTS;
+  header[QUEUE] = index;
+  header[COUNT] = count;
+}
+
+/** Notes that the message whose header is `sent`, built by packRequests(), is on its way. */
+export function noteSent(chains: Chains, sent: Uint32Array): void {
+  for (let index = 0; index < sent[COUNT]!; index += 1) {
+    const entry = entryAt(index);
+    chains.sentBytes[chains.unsent]! += sent[entry + BYTES]!;
+    if (sent[entry + FLAGS] !== MORE) chains.markSent();
+  }
+}
