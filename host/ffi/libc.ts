@@ -58,6 +58,9 @@ export const epoll_ctl = define<[epfd: N, op: N, fd: N, event: N]>(
 export const epoll_wait = define<[epfd: N, events: N, count: N, timeoutMs: N]>(
   "int epoll_wait(int epfd, uintptr_t events, int maxevents, int timeout)",
 );
+export const poll = define<[fds: N, count: N, timeoutMs: N]>(
+  "int poll(uintptr_t fds, unsigned long nfds, int timeout)",
+);
 export const socketpair = define<[domain: N, type: N, protocol: N, sv: N]>(
   "int socketpair(int domain, int type, int protocol, uintptr_t sv)",
 );
@@ -69,6 +72,13 @@ export const recvmsg = define<[fd: N, msghdr: N, flags: N]>(
 );
 export const recv = define<[fd: N, address: N, bytes: N, flags: N]>(
   "intptr_t recv(int fd, uintptr_t buf, size_t len, int flags)",
+);
+export const setsockopt = define<[fd: N, level: N, option: N, value: N, bytes: N]>(
+  "int setsockopt(int fd, int level, int optname, uintptr_t optval, unsigned int optlen)",
+);
+/** `bytes` is the address of a socklen_t. */
+export const getsockopt = define<[fd: N, level: N, option: N, value: N, bytes: N]>(
+  "int getsockopt(int fd, int level, int optname, uintptr_t optval, uintptr_t optlen)",
 );
 export const memcpy = define<[to: N, from: N, bytes: N]>(
   "uintptr_t memcpy(uintptr_t dest, uintptr_t src, size_t n)",
@@ -84,6 +94,15 @@ export const tgkill = define<[tgid: N, tid: N, signal: N]>(
 export const syscall = define<[nr: N, a: N, b: N, c: N, d: N, e: N, f: N]>(
   "long syscall(long nr, uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t d, uintptr_t e, uintptr_t f)",
 );
+const dlsym = define<[handle: N, symbol: string]>(
+  "uintptr_t dlsym(intptr_t handle, const char *symbol)",
+);
+/** RTLD_DEFAULT (dlfcn.h). */
+const RTLD_DEFAULT = 0;
+/** Address of a function of the C library; 0 if there is none of that name. */
+export function symbolAddress(symbol: string): number {
+  return dlsym(RTLD_DEFAULT, symbol);
+}
 /** Ends the process at once, all threads, without running any exit handler (exit_group(2)). */
 export const _exit = define<[status: N], never>("void _exit(int status)");
 
@@ -117,4 +136,12 @@ export function checked(
  */
 export function viewOf(address: number, bytes: number): ArrayBuffer {
   return koffi.view(address, bytes);
+}
+
+/**
+ * Address of the first byte of `buffer`. It is good for as long as the bytes cannot move: Wasm memory
+ * never does, an ordinary ArrayBuffer may when the garbage collector runs.
+ */
+export function addressOf(buffer: ArrayBuffer): number {
+  return Number(koffi.address(buffer));
 }
