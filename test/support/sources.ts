@@ -40,7 +40,7 @@ export interface Source {
   tree: SourceFile;
 }
 
-/** Parses every .ts file of the checkout, the devices' AssemblyScript included: it is the same syntax. */
+/** Parses every .ts file of the checkout; AssemblyScript has the same syntax. */
 export function parseSources(): Source[] {
   const paths = filesBelow().filter((file) => file.endsWith(".ts"));
   // No types are asked for, so this project need not know what AssemblyScript's i32 is.

@@ -1,0 +1,30 @@
+#!/bin/busybox sh
+# /init of the guest under test: loads the virtio drivers, looks whether entropy comes from the virtio
+# device and powers off. `test.bytes=N` on the kernel command line says how much to read.
+/bin/busybox --install -s /bin
+export PATH=/bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev 2>/dev/null
+
+bytes=1048576
+for word in $(cat /proc/cmdline); do
+  case $word in test.bytes=*) bytes=${word#*=} ;; esac
+done
+
+for module in $(cat /modules/order); do insmod "/modules/$module.ko"; done
+
+echo "guest: kernel $(uname -r), $(nproc) cpus, up $(cut -d' ' -f1 /proc/uptime) s"
+echo "guest: rng_available $(cat /sys/class/misc/hw_random/rng_available)"
+echo "guest: rng_current $(cat /sys/class/misc/hw_random/rng_current)"
+before=$(cut -d' ' -f1 /proc/uptime)
+head -c "$bytes" /dev/hwrng >/sample
+after=$(cut -d' ' -f1 /proc/uptime)
+echo "guest: read $(stat -c %s /sample) bytes from $before s to $after s"
+echo "guest: sha256 $(sha256sum /sample | cut -c1-64)"
+# Random bytes do not compress: what gzip makes of them is larger than they are.
+echo "guest: gzipped $(gzip -c /sample | wc -c) bytes"
+dmesg | grep -iE 'virtio|hwrng|random:' | sed 's/^/guest: dmesg /'
+grep -i virtio /proc/interrupts | sed 's/^/guest: interrupts /'
+echo "guest: done"
+poweroff -f
