@@ -1,5 +1,5 @@
-// The kinds of device that ship with Bulkhead, and what the words of a --device option stand for. It
-// is the only place that knows a device by name: below here, a kind is just the path of a module.
+// The kinds of device that ship with Bulkhead, and what the words of a --device option stand for.
+// No other place knows a device by name: below here, a kind is just the path of a module.
 
 import { fileURLToPath } from "node:url";
 import type { DeviceConfig } from "../machine/config.js";
@@ -9,7 +9,7 @@ export type GrantSpec = DeviceConfig["grants"][string];
 export type GrantKind = GrantSpec["kind"];
 export type Right = GrantSpec["rights"][number];
 
-/** `key=value` of a --device option: the value becomes what is granted under a capability's name. */
+/** `key=value` of a --device option: the value is granted under the name of a capability. */
 export interface Key {
   /** Name of the capability in the module's manifest. */
   grant: string;

@@ -17,7 +17,7 @@ export interface ConfinementOptions {
   allowWeakSandbox?: boolean;
 }
 
-/** What the user wrote, still as text. `device` and `grant` are in the order of the command line. */
+/** What the user wrote, still as text; `device` and `grant` in the order of the command line. */
 export interface RunOptions extends ConfinementOptions {
   kernel?: string;
   initrd?: string;

@@ -1,6 +1,6 @@
-// What Bulkhead says: text and JSON lines on descriptors 1 and 2, written at once. process.stdout is
-// not used: opening it would make a pipe non-blocking under the serial console, which writes to the
-// same descriptor from another thread.
+// What Bulkhead says: text and JSON lines on descriptors 1 and 2, written at once. process.stdout
+// is not used: opening it would make a pipe non-blocking under the serial console, which writes to
+// the same descriptor from another thread.
 
 import fs from "node:fs";
 import tty from "node:tty";
@@ -47,8 +47,8 @@ export function paint(fd: number, style: Style, text: string): string {
 }
 
 /**
- * `text` without what could drive a terminal: a module, a guest or a device wrote parts of it, and an
- * escape sequence in a log line can retitle, repaint or answer for the user's terminal.
+ * `text` without what could drive a terminal: a module, a guest or a device wrote parts of it, and
+ * an escape sequence in a log line can retitle, repaint or answer for the user's terminal.
  */
 export function printable(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for

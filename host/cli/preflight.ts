@@ -45,13 +45,18 @@ function checkFile({ action, path, mode = fs.constants.R_OK, code, whatToDo }: W
   throw new VmmError(code ?? "ERR_FILE", message, { errno, syscall: failure.syscall });
 }
 
+/** Throws ERR_FILE when the module of device `id` is missing or not allowed. */
+export function checkModule(id: string, module: string): void {
+  const whatToDo = "has it been built? In a checkout: npm run build";
+  checkFile({ action: `Cannot open the module of ${id}`, path: module, whatToDo });
+}
+
 /** Throws ERR_FILE or ERR_GRANT for the first file of `config` that is missing or not allowed. */
 export function checkFiles(config: Pick<VmConfig, "kernel" | "initrd" | "devices">): void {
   checkFile({ action: "Cannot open kernel", path: config.kernel });
   if (config.initrd !== undefined) checkFile({ action: "Cannot open initrd", path: config.initrd });
   for (const { id, module, grants } of config.devices) {
-    const whatToDo = "has it been built? In a checkout: npm run build";
-    checkFile({ action: `Cannot open the module of ${id}`, path: module, whatToDo });
+    checkModule(id, module);
     for (const [name, { what, rights }] of Object.entries(grants)) {
       const read = rights.includes("read") ? fs.constants.R_OK : 0;
       const write = rights.includes("write") ? fs.constants.W_OK : 0;

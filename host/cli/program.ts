@@ -2,7 +2,7 @@
 // comes from its own file, loaded when it is called.
 
 import { readFileSync } from "node:fs";
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import { KINDS } from "./kinds.js";
 import type { ConfinementOptions, RunOptions } from "./options.js";
 
@@ -55,52 +55,55 @@ function version(): string {
   return (JSON.parse(readFileSync(path, "utf8")) as { version: string }).version;
 }
 
-function collect(value: string, previous: string[]): string[] {
-  return [...previous, value];
+/** An option with a value that it has when it is not given. */
+function withDefault(flags: string, description: string, value: string): Option {
+  return new Option(flags, description).default(value, value);
+}
+
+/** An option that may be given several times. */
+function repeated(flags: string, description: string): Option {
+  const collect = (value: string, previous: string[] | undefined) => [...(previous ?? []), value];
+  return new Option(flags, description).argParser(collect);
 }
 
 function addConfinement(command: Command): Command {
   return command
     .optionsGroup("Confinement options:")
-    .option("--isolation <where>", "run devices each in a process or inline in the VMM", "process")
-    .option("--seccomp <mode>", "on a forbidden system call: enforce, log or off", "enforce")
-    .option("--allow-weak-sandbox", "start even where this kernel lacks a part of the sandbox");
+    .addOption(withDefault("--isolation <where>", "run devices in a process or inline", "process"))
+    .addOption(withDefault("--seccomp <mode>", "on a forbidden call: enforce, log, off", "enforce"))
+    .option("--allow-weak-sandbox", "start even if this kernel lacks a part of the sandbox");
 }
 
 /** `run`, whose devices keep the order in which --device and --rng were written. */
 function runCommand(commands: Commands, onStatus: (status: number) => void): Command {
-  const devices: string[] = [];
+  const device: string[] = [];
   const command = new Command("run")
     .summary("run a guest")
     .description("Run a guest, with each of its devices in a confined process of its own.")
     .argument("[KERNEL]", "kernel image, ELF or bzImage")
     .optionsGroup("Basic options:")
-    .option("-c, --cpus <n>", "number of CPUs", "1")
-    .option("-m, --mem <size>[B|K|M|G|T]", "guest memory, by default measured in M", "256M")
+    .addOption(withDefault("-c, --cpus <n>", "number of CPUs", "1"))
+    .addOption(withDefault("-m, --mem <size>[B|K|M|G|T]", "guest memory, measured in M", "256M"))
     .optionsGroup("Kernel options:")
     .option("-k, --kernel <kernel>", "kernel to boot in the guest")
     .option("-i, --initrd <initrd>", "initial RAM disk image")
-    .option("-p, --params <params>", "kernel command line arguments", collect, [])
+    .addOption(repeated("-p, --params <params>", "kernel command line arguments"))
     .optionsGroup("Device options:")
     .option("--device <spec>", "add a device: KIND[,key=value]... or the path of a .wasm")
-    .option(
-      "--grant <grant>",
-      "grant a device what it asks for: ID.NAME=KIND:WHAT[:RIGHTS]",
-      collect,
-      [],
-    )
+    .addOption(repeated("--grant <grant>", "grant what it asks for: ID.NAME=KIND:WHAT[:RIGHTS]"))
     .option("--rng", "add a virtio-rng device, as --device rng does")
-    .option("--transport <name>", "virtio transport: mmio", "mmio");
-  command.on("option:device", (spec: string) => devices.push(spec));
-  command.on("option:rng", () => devices.push("rng"));
+    .addOption(withDefault("--transport <name>", "virtio transport", "mmio"));
+  command.on("option:device", (spec: string) => device.push(spec));
+  command.on("option:rng", () => device.push("rng"));
   return addConfinement(command)
     .optionsGroup("Output options:")
     .option("--serial <file>", "write the guest's serial output to a file")
     .option("--json", "print events as JSON, one object a line")
-    .option("--debug-exit", "let a write to port 0x501 end the guest, as QEMU's isa-debug-exit")
+    .option("--debug-exit", "let a write to port 0x501 end the guest, as in QEMU")
     .addHelpText("after", RUN_EXAMPLES)
-    .action(async (kernel: string | undefined, options: RunOptions) => {
-      onStatus(await commands.run(kernel, { ...options, device: devices }));
+    .action(async (kernel: string | undefined, options: Partial<RunOptions>) => {
+      const { params = [], grant = [], ...given } = options;
+      onStatus(await commands.run(kernel, { ...given, params, grant, device } as RunOptions));
     });
 }
 
@@ -116,31 +119,41 @@ function demoCommand(commands: Commands, onStatus: (status: number) => void): Co
   });
 }
 
+function inspectCommand(commands: Commands, onStatus: (status: number) => void): Command {
+  return new Command("inspect")
+    .summary("show what is in a device's module")
+    .description("Show a module's manifest and imports, what it asks for and the resulting policy.")
+    .argument("<FILE|KIND>", "a .wasm, or the kind of a device")
+    .option("--json", "print one JSON object")
+    .action(async (target: string, options: InspectOptions) => {
+      onStatus(await commands.inspect(target, options));
+    });
+}
+
+function policyCommand(commands: Commands, onStatus: (status: number) => void): Command {
+  return new Command("policy")
+    .summary("show the system calls that a device may make")
+    .description("Show the system calls that a device may make, each with its reason.")
+    .argument("<SPEC>", "a device as for run --device; its id ends in 0")
+    .addOption(repeated("--grant <grant>", "grant what it asks for: ID.NAME=KIND:WHAT[:RIGHTS]"))
+    .option("--json", "print one JSON object")
+    .action(async (spec: string, { grant = [], ...options }: Partial<PolicyOptions>) => {
+      onStatus(await commands.policy(spec, { ...options, grant }));
+    });
+}
+
 /**
- * The whole command line. The status of the command that was called goes to `onStatus`; help, version
- * and mistakes are thrown as commander's CommanderError.
+ * The whole command line. The status of the command that was called goes to `onStatus`; help,
+ * version and mistakes are thrown as commander's CommanderError.
  */
 export function programOf(commands: Commands, onStatus: (status: number) => void): Command {
   const program = new Command("bulkhead")
     .description("A virtual machine monitor whose devices are confined, one process each.")
     .version(version(), "-V, --version")
     .addCommand(runCommand(commands, onStatus))
-    .addCommand(demoCommand(commands, onStatus));
-  program
-    .command("inspect <FILE|KIND>")
-    .description("Show a module's manifest, imports, what it asks for and the resulting policy.")
-    .option("--json", "print one JSON object")
-    .action(async (target: string, options: InspectOptions) => {
-      onStatus(await commands.inspect(target, options));
-    });
-  program
-    .command("policy <SPEC>")
-    .description("Show the system calls that a device may make, each with its reason.")
-    .option("--grant <grant>", "as of run, for the device of SPEC", collect, [])
-    .option("--json", "print one JSON object")
-    .action(async (spec: string, options: PolicyOptions) => {
-      onStatus(await commands.policy(spec, options));
-    });
+    .addCommand(demoCommand(commands, onStatus))
+    .addCommand(inspectCommand(commands, onStatus))
+    .addCommand(policyCommand(commands, onStatus));
   for (const command of [program, ...program.commands]) {
     command.exitOverride().configureOutput({ outputError: () => {} });
   }

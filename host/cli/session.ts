@@ -41,6 +41,8 @@ export interface SessionOptions {
   onEvent: EventSink;
   /** Whether stdin is the guest's serial input. */
   input: boolean;
+  /** Called when every device is confined and the guest is about to run. */
+  beforeRun?: (vm: Vm) => void;
 }
 
 /** Builds the machine, runs it to its end and returns the exit status for the process. */
@@ -56,6 +58,7 @@ export async function runSession(config: VmConfig, options: SessionOptions): Pro
       })
     : undefined;
   try {
+    options.beforeRun?.(vm);
     const exit = await vm.run();
     return exit.reason === "stopped" ? (signals.status ?? exit.status) : exit.status;
   } finally {

@@ -26,7 +26,7 @@ export function formatSize(bytes: number): string {
   return unit === undefined ? `${bytes}B` : `${bytes / SUFFIX_BYTES[unit]!}${unit}`;
 }
 
-/** Bytes of a size such as "512M", "1G" or "512" (MiB); ERR_USAGE when malformed or out of range. */
+/** Bytes of a size such as "512M", "1G" or "512" (MiB); ERR_USAGE when it is no such size. */
 export function parseMemorySize(text: string, range: Range): number {
   const match = /^(\d{1,12})([BKMGT]?)$/i.exec(text);
   if (match === null) {

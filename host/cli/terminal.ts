@@ -16,7 +16,7 @@ export type TerminalCommand = "quit" | "help";
 export class EscapeKeys {
   #escaped = false;
 
-  /** What of `keys` the guest gets, and what was asked for in between; after `quit` all is dropped. */
+  /** What of `keys` the guest gets, and what was asked for in between; nothing follows `quit`. */
   feed(keys: Uint8Array): { bytes: Uint8Array; commands: TerminalCommand[] } {
     const bytes: number[] = [];
     const commands: TerminalCommand[] = [];
@@ -52,6 +52,7 @@ export class Terminal {
   readonly #stdin: ReadStream;
   readonly #target: TerminalTarget;
   readonly #keys = new EscapeKeys();
+  #sent: Promise<void> = Promise.resolve();
   readonly #onExit = () => this.#raw(false);
   readonly #onStop = () => {
     // A shell that takes the terminal over must find it as it was; SIGSTOP cannot be handled.
@@ -93,7 +94,8 @@ export class Terminal {
 
   #typed(keys: Uint8Array): void {
     const { bytes, commands } = this.#keys.feed(keys);
-    if (bytes.length > 0) void this.#target.input(bytes);
+    // One after the other: a guest slow to read must not get a later key before an earlier one.
+    if (bytes.length > 0) this.#sent = this.#sent.then(() => this.#target.input(bytes));
     for (const command of commands) {
       if (command === "help") say(STDERR, `\r\n${HELP}`);
       else this.#target.quit();

@@ -7,7 +7,7 @@ export function usageError(problem: string, whatToDo?: string): VmmError {
   return new VmmError("ERR_USAGE", whatToDo === undefined ? problem : `${problem}\n${whatToDo}`);
 }
 
-/** Edits that turn `from` into `to`: insert, remove, replace a character, or swap two neighbours. */
+/** Edits that turn `from` into `to`: insert, remove, replace a character, swap two neighbours. */
 function editDistance(from: string, to: string): number {
   let above: number[] = [];
   let row = Array.from({ length: to.length + 1 }, (_, i) => i);

@@ -1,0 +1,60 @@
+// bulkhead inspect: what is in a module, what it asks for, and what it would be allowed. Nothing of
+// it is compiled or run.
+
+import { type Inspection, inspectDevice } from "../machine/inspect.js";
+import { parseDevice } from "./device.js";
+import { paint, printable, STDOUT, say, sayJson } from "./output.js";
+import { policyJson, policyTable } from "./policy.js";
+import { checkModule } from "./preflight.js";
+import type { InspectOptions } from "./program.js";
+import { table } from "./table.js";
+
+function title(text: string): string {
+  return `\n${paint(STDOUT, "bold", text)}\n`;
+}
+
+function capabilityTable({ facts, grants }: Inspection): string {
+  const { capabilities } = facts.manifest;
+  if (capabilities.length === 0) return "nothing\n";
+  const rows = capabilities.map(({ name, kind, rights, required }) => [
+    name,
+    kind,
+    rights.join("+"),
+    required ? "required" : "optional",
+    `${grants.find((grant) => grant.name === name)?.fd ?? ""}`,
+  ]);
+  return table(["name", "kind", "rights", "", "fd"], rows);
+}
+
+function describe(path: string, inspection: Inspection): string {
+  const { manifest, imports } = inspection.facts;
+  const facts = [
+    ["module", `${path}, ${inspection.moduleBytes} bytes`],
+    ["name", manifest.name],
+    ["virtio id", `${manifest.virtioId}`],
+    ["queues", manifest.queues.join(", ")],
+    ["features", manifest.features],
+    ["imports", imports.map(({ module, name }) => `${module}.${name}`).join(", ") || "none"],
+  ];
+  return [
+    facts.map(([name, value]) => `${name!.padEnd(10)} ${printable(value!)}\n`).join(""),
+    title("It asks for"),
+    capabilityTable(inspection),
+    title(`With that, its process may make ${inspection.syscalls.length} system calls`),
+    policyTable(inspection),
+  ].join("");
+}
+
+/** Prints what is in the module of a kind, or in a file. */
+export async function inspect(target: string, options: InspectOptions): Promise<number> {
+  const { module } = parseDevice(target);
+  checkModule(target, module);
+  const inspection = inspectDevice(module);
+  if (options.json === true) {
+    const { moduleBytes, facts } = inspection;
+    sayJson({ module, moduleBytes, ...facts, policy: policyJson(inspection) });
+  } else {
+    say(STDOUT, describe(module, inspection));
+  }
+  return 0;
+}

@@ -1,0 +1,92 @@
+// bulkhead policy: the system calls that a device may make, each with its reason.
+
+import { type Inspection, inspectDevice } from "../machine/inspect.js";
+import { deviceConfigs, parseDevice, parseGrant } from "./device.js";
+import { STDOUT, say, sayJson } from "./output.js";
+import { checkModule } from "./preflight.js";
+import type { PolicyOptions } from "./program.js";
+import { table } from "./table.js";
+
+type Rule = Inspection["policy"]["rules"][number];
+type ArgTest = Rule["args"][number];
+
+const ALL_BITS = (1n << 64n) - 1n;
+const INT_BITS = (1n << 32n) - 1n;
+
+/** Names of the arguments that rules test, from the manual pages. */
+const ARGUMENTS: Readonly<Record<string, readonly string[]>> = {
+  madvise: ["addr", "length", "advice"],
+  mmap: ["addr", "length", "prot", "flags", "fd", "offset"],
+  mprotect: ["addr", "len", "prot"],
+  futex: ["uaddr", "futex_op"],
+};
+
+/** Calls whose first argument is a descriptor: most of those that a grant leads to. */
+function argumentName(syscall: string, arg: number): string {
+  return ARGUMENTS[syscall]?.[arg] ?? (arg === 0 ? "fd" : `argument ${arg}`);
+}
+
+function hex(value: bigint): string {
+  return value < 10n ? `${value}` : `0x${value.toString(16)}`;
+}
+
+function describeTest(syscall: string, { arg, mask, values }: ArgTest): string {
+  const name = argumentName(syscall, arg);
+  const whole = mask === ALL_BITS || mask === INT_BITS;
+  const inverse = mask ^ ALL_BITS;
+  const bits = inverse < mask ? `~${hex(inverse)}` : hex(mask);
+  const shown = values.map((value) => (name === "fd" ? `${value}` : hex(value)));
+  return `${whole ? name : `${name} & ${bits}`} = ${shown.join(" or ")}`;
+}
+
+/** The tests of a rule as a reader writes them: `prot & ~3 = 0, flags = 0x22`. */
+export function describeTests({ syscall, args }: Pick<Rule, "syscall" | "args">): string {
+  return args.map((test) => describeTest(syscall, test)).join(", ") || "always";
+}
+
+/** The rules of a policy as a table. */
+export function policyTable({ policy }: Inspection): string {
+  const rows = policy.rules.map((rule) => [rule.syscall, describeTests(rule), rule.reason]);
+  return table(["system call", "allowed if", "reason"], rows);
+}
+
+/** The rules of a policy for a program: 64-bit numbers are hexadecimal text. */
+export function policyJson({ policy, syscalls }: Inspection): object {
+  const rules = policy.rules.map(({ syscall, nr, args, reason }) => ({
+    syscall,
+    nr,
+    args: args.map(({ arg, mask, values }) => ({
+      arg,
+      mask: `0x${mask.toString(16)}`,
+      values: values.map((value) => `0x${value.toString(16)}`),
+    })),
+    reason,
+  }));
+  return { syscalls, rules, otherwise: "kill" };
+}
+
+/** One line a descriptor of the device's process. */
+function descriptorTable({ grants }: Inspection): string {
+  const rows = grants.map(({ name, kind, what, rights, fd }) => [
+    `${fd}`,
+    `${name}: ${kind} ${what}, ${rights.join("+")}`,
+  ]);
+  return table(["fd", "what it is"], [["3", "socket to the VMM"], ...rows]);
+}
+
+/** Prints the policy that a device of this --device and these --grant options would get. */
+export async function policy(spec: string, options: PolicyOptions): Promise<number> {
+  const common = { isolation: "process", seccomp: "enforce" } as const;
+  const [device] = deviceConfigs([parseDevice(spec)], options.grant.map(parseGrant), common);
+  const { id, module, grants } = device!;
+  checkModule(id, module);
+  const inspection = inspectDevice(module, grants);
+  if (options.json === true) {
+    sayJson({ id, module, grants: inspection.grants, ...policyJson(inspection) });
+    return 0;
+  }
+  const count = inspection.syscalls.length;
+  say(STDOUT, `${id} may make ${count} system calls; any other kills its process.\n\n`);
+  say(STDOUT, `${policyTable(inspection)}\n${descriptorTable(inspection)}`);
+  return 0;
+}

@@ -1,0 +1,35 @@
+// Tables for a reader, as wide as they need to be.
+
+import Table from "cli-table3";
+import { paint, printable, STDOUT } from "./output.js";
+
+const NO_LINES = {
+  top: "",
+  "top-mid": "",
+  "top-left": "",
+  "top-right": "",
+  bottom: "",
+  "bottom-mid": "",
+  "bottom-left": "",
+  "bottom-right": "",
+  left: "",
+  "left-mid": "",
+  mid: "",
+  "mid-mid": "",
+  right: "",
+  "right-mid": "",
+  middle: "  ",
+};
+
+const PLAIN = { head: [], border: [], "padding-left": 0, "padding-right": 0 };
+
+/** Lines of `rows` below `head`, in columns; ends with a newline. */
+export function table(head: string[], rows: string[][]): string {
+  const lines = new Table({
+    head: head.map((title) => paint(STDOUT, "bold", title)),
+    chars: NO_LINES,
+    style: PLAIN,
+  });
+  for (const row of rows) lines.push(row.map(printable));
+  return `${lines.toString().replace(/ +$/gm, "")}\n`;
+}

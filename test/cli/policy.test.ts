@@ -1,0 +1,55 @@
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { describeTests } from "../../host/cli/policy.js";
+import { bulkhead, jsonLines } from "../support/bulkhead.js";
+
+const ALL_BITS = (1n << 64n) - 1n;
+
+test("describeTests() writes the tests of a rule as a reader would", () => {
+  const fd = { arg: 0, mask: 0xffff_ffffn, values: [5n] };
+  assert.is(describeTests({ syscall: "read", args: [fd] }), "fd = 5");
+  const prot = { arg: 2, mask: ALL_BITS ^ 3n, values: [0n] };
+  const flags = { arg: 3, mask: ALL_BITS, values: [0x22n] };
+  assert.is(describeTests({ syscall: "mmap", args: [prot, flags] }), "prot & ~3 = 0, flags = 0x22");
+  const advice = { arg: 2, mask: 0xffff_ffffn, values: [4n, 8n] };
+  assert.is(describeTests({ syscall: "madvise", args: [advice] }), "advice = 4 or 8");
+  assert.is(describeTests({ syscall: "brk", args: [] }), "always");
+});
+
+test("bulkhead policy rng gives each system call a reason, and at most 12 of them", () => {
+  const { status, stdout } = bulkhead(["policy", "rng", "--json"]);
+  assert.is(status, 0);
+  const [policy] = jsonLines(stdout) as { syscalls: string[]; rules: { reason: string }[] }[];
+  assert.ok(policy!.syscalls.length <= 12);
+  assert.ok(policy!.rules.every(({ reason }) => reason.length > 0));
+});
+
+test("bulkhead policy rng pins reading to the descriptor of what is granted", () => {
+  const { stdout } = bulkhead(["policy", "rng,source=/dev/zero"]);
+  assert.match(stdout, /^read +fd = 5 +source: /m);
+  assert.match(stdout, /^5 +source: file \/dev\/zero, read$/m);
+});
+
+test("bulkhead inspect rng shows manifest, imports, what it asks for and the policy", () => {
+  const { status, stdout } = bulkhead(["inspect", "rng"]);
+  assert.is(status, 0);
+  assert.match(stdout, /^virtio id +4$/m);
+  assert.match(stdout, /^imports +wasi_snapshot_preview1\.fd_read$/m);
+  assert.match(stdout, /^source +file +read +required +5$/m);
+  assert.match(stdout, /^recvmsg +fd = 3 /m);
+});
+
+test("bulkhead inspect --json prints one object", () => {
+  const objects = jsonLines(bulkhead(["inspect", "rng", "--json"]).stdout);
+  assert.is(objects.length, 1);
+  assert.equal(Object.keys(objects[0]!), [
+    "module",
+    "moduleBytes",
+    "manifest",
+    "imports",
+    "exports",
+    "policy",
+  ]);
+});
+
+test.run();
