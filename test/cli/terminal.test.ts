@@ -1,6 +1,10 @@
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { EscapeKeys } from "../../host/cli/terminal.js";
+import { skip } from "../support/skip.js";
 
 function feed(...chunks: string[]) {
   const keys = new EscapeKeys();
@@ -33,6 +37,87 @@ test("EscapeKeys.feed() ignores Ctrl-A before any other key, and the key", () =>
 
 test("EscapeKeys.feed() remembers Ctrl-A across chunks", () => {
   assert.equal(feed("a\x01", "x"), { text: "a", commands: ["quit"] });
+});
+
+const HARNESS = fileURLToPath(new URL("./terminal-harness.js", import.meta.url));
+
+/** Resolves when what `child` prints contains `text`; returns all of it. */
+async function printed(child: ChildProcess, log: string[], text: string): Promise<void> {
+  while (!log.join("").includes(text)) {
+    if (child.exitCode !== null) throw new Error(`no "${text}" in:\n${log.join("")}`);
+    await Promise.race([once(child.stdout!, "data"), once(child, "exit")]);
+  }
+}
+
+interface Step {
+  /** What must have been printed before the keys are typed. */
+  after: string;
+  keys: string;
+}
+
+/** Runs `command` on a pseudo-terminal of its own and types at it; returns all that it printed. */
+async function onTerminal(command: string, steps: Step[]): Promise<string> {
+  const child = spawn("script", ["-qfec", command, "/dev/null"], {
+    stdio: ["pipe", "pipe", "inherit"],
+    env: { ...process.env, SHELL: "/bin/sh" },
+  });
+  const log: string[] = [];
+  child.stdout.setEncoding("utf8").on("data", (text: string) => log.push(text));
+  for (const { after, keys } of steps) {
+    await printed(child, log, after);
+    child.stdin.write(keys);
+  }
+  if (child.exitCode === null) await once(child, "exit");
+  return log.join("");
+}
+
+/** Why there is no pseudo-terminal here. */
+function whyNoTerminal(): string | undefined {
+  const works = spawnSync("script", ["-qfec", "true", "/dev/null"]).status === 0;
+  return works ? undefined : "no pseudo-terminal can be had here: apt install bsdutils";
+}
+
+/** Leaves by Ctrl-A x, which the harness turns into `way`; then says how the terminal was left. */
+async function leave(way: string): Promise<string> {
+  const check = "stty -a | grep -q -- -icanon && echo left raw || echo left cooked";
+  const command = `"${process.execPath}" "${HARNESS}" ${way}; echo status $?; ${check}`;
+  return onTerminal(command, [
+    { after: "open", keys: "a\x03" },
+    { after: "input 6103", keys: "\x01x" },
+  ]);
+}
+
+for (const [way, status] of [
+  ["close", 0],
+  ["exit", 7],
+  ["throw", 1],
+  ["signal", 143],
+] as const) {
+  test(`Terminal is raw while open and put back on the way out: ${way}`, async () => {
+    const reason = whyNoTerminal();
+    if (reason !== undefined) return skip(reason);
+    const log = await leave(way);
+    assert.match(log, "open raw");
+    assert.match(log, `status ${status}\r\nleft cooked`);
+  });
+}
+
+test("Terminal puts the terminal back while it is stopped, and is raw again afterwards", async () => {
+  const reason = whyNoTerminal();
+  if (reason !== undefined) return skip(reason);
+  // "set -m" makes the harness a job, as an interactive shell does, which sees it stop.
+  const check = "stty -a | grep -q -- -icanon && echo stopped raw || echo stopped cooked";
+  const command = `set -m; "${process.execPath}" "${HARNESS}" stop; ${check}; fg`;
+  const log = await onTerminal(command, [{ after: "open raw", keys: "\x01x" }]);
+  assert.match(log, "stopped cooked");
+  assert.match(log, "continued raw");
+});
+
+test("Terminal feeds what is not a terminal to the guest as it is", () => {
+  const input = "a\x01x\x03";
+  const result = spawnSync(process.execPath, [HARNESS, "close"], { input, encoding: "utf8" });
+  assert.is(result.stderr, "open cooked\ninput 61017803\n");
+  assert.is(result.status, 0);
 });
 
 test.run();
