@@ -123,7 +123,7 @@ function qemuArguments(initrd: string, consoleFile: string): string[] {
 }
 
 /** Reads `@@start`, output and `@@end` of jobs from the emulated host's second serial port. */
-class JobReader {
+export class JobReader {
   readonly results = new Map<number, JobResult>();
   /** Whether the host said that all jobs are done. */
   complete = false;

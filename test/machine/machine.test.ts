@@ -1,0 +1,31 @@
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { JobReader } from "./machine.js";
+
+const without = (reader: JobReader) =>
+  [...reader.results].map(([index, { status, output }]) => ({ index, status, output }));
+
+test("JobReader takes status and output of each job", () => {
+  const reader = new JobReader();
+  reader.push("@@start 0\none\ntwo\n\n@@end 0 0\n@@start 1\nno line break\n@@end 1 137\n@@off\n");
+  assert.equal(without(reader), [
+    { index: 0, status: 0, output: "one\ntwo\n" },
+    { index: 1, status: 137, output: "no line break" },
+  ]);
+  assert.ok(reader.complete);
+});
+
+test("JobReader takes lines that come in pieces", () => {
+  const reader = new JobReader();
+  for (const character of "@@start 4\ndone\n\n@@end 4 3\n") reader.push(character);
+  assert.equal(without(reader), [{ index: 4, status: 3, output: "done\n" }]);
+});
+
+test("JobReader has no result for a job whose host vanished", () => {
+  const reader = new JobReader();
+  reader.push("@@start 0\n\n@@end 0 0\n@@start 1\nhalf a li");
+  assert.equal(without(reader), [{ index: 0, status: 0, output: "" }]);
+  assert.not(reader.complete);
+});
+
+test.run();
