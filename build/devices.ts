@@ -17,22 +17,33 @@ const ABI = "sdk/abi.ts";
 
 /** `SourceKind.Library` of the AssemblyScript compiler: a source that --noUnsafe leaves alone. */
 const LIBRARY = 2;
+/** `DecoratorFlags.Unsafe`: what --noUnsafe refuses in every other source. */
+const UNSAFE = 1 << 11;
 
-interface ParsedSource {
-  normalizedPath: string;
-  sourceKind: number;
+interface Parser {
+  sources: { normalizedPath: string; sourceKind: number }[];
+}
+
+interface Program {
+  elementsByName: Map<string, { decoratorFlags: number }>;
 }
 
 /**
  * Lets the SDK, and nothing else, touch raw memory. A device imports it as "./sdk", so to the compiler
  * it is as much the author's source as the device; `--lib` would change that, but also its name.
  */
-const sdkIsLibrary = {
-  afterParse(parser: { sources: ParsedSource[] }): void {
+const memoryIsForTheSdk = {
+  afterParse(parser: Parser): void {
     for (const source of parser.sources) {
       const { normalizedPath } = source;
       if (normalizedPath.startsWith("sdk/") && normalizedPath !== ABI) source.sourceKind = LIBRARY;
     }
+  },
+  /** The compiler forgot this one: it makes an object of any address. */
+  afterInitialize(program: Program): void {
+    const changetype = program.elementsByName.get("~lib/builtins/changetype");
+    if (!changetype) throw new Error("the compiler has no changetype: was it renamed?");
+    changetype.decoratorFlags |= UNSAFE;
   },
 };
 
@@ -71,7 +82,7 @@ export async function compileDevice(
   let text = "";
   let messages = "";
   const options = {
-    transforms: [sdkIsLibrary],
+    transforms: [memoryIsForTheSdk],
     stderr: {
       write: (text: string) => {
         messages += text;

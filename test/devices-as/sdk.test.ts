@@ -1,0 +1,156 @@
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { compileDevice } from "../../build/devices.js";
+import { Conversation, pattern, ScriptedFile } from "../runtime/support.js";
+
+/** Compiles a device whose serve() has the body `serve`. */
+function compile(serve: string, { top = "", features = "0" } = {}) {
+  const source = `
+    import { capability, Chain, Device, register, Rights } from "./sdk";
+    ${top}
+    class Test extends Device {
+      constructor() { super(42, [8, 256], ${features}); }
+      serve(queue: u32, chain: Chain): void { ${serve} }
+    }
+    register(new Test());`;
+  return compileDevice("/nowhere/test.ts", { source });
+}
+
+async function device(serve: string, world = new ScriptedFile()): Promise<Conversation> {
+  const { module } = await compile(serve);
+  return Conversation.started(module, world);
+}
+
+/** Asserts that the compiler refuses a device with this serve(), and says why. */
+async function rejected(serve: string, message: RegExp, top = ""): Promise<void> {
+  let refusal = "";
+  try {
+    await compile(serve, { top });
+  } catch (error) {
+    refusal = String(error);
+  }
+  assert.match(refusal, message);
+}
+
+test("compileDevice() writes what the source declares into the manifest", async () => {
+  const top = `
+    const image = capability.file("image", Rights.Read | Rights.Write);
+    const log = capability.file("log", Rights.Write);`;
+  const { manifest } = await compile("", { top, features: "0x8000000000000005" });
+  assert.equal(manifest, {
+    abi: 1,
+    name: "test",
+    virtioId: 42,
+    queues: [8, 256],
+    features: "0x8000000000000005",
+    capabilities: [
+      { name: "image", kind: "file", rights: ["read", "write"], required: true },
+      { name: "log", kind: "file", rights: ["write"], required: true },
+    ],
+  });
+});
+
+test("compileDevice() refuses raw memory in a device: AS101", async () => {
+  await rejected("store<u8>(0, 1);", /AS101/);
+  await rejected("load<u8>(0);", /AS101/);
+  await rejected("changetype<Chain>(<usize>4).writable;", /AS101/);
+  await rejected("memory.fill(0, 0, 9);", /AS101/);
+  await rejected("chain.open(0, 9, 0, 9);", /AS101/);
+});
+
+test("compileDevice() refuses an import that no declaration asks for", async () => {
+  const top = `@external("wasi_snapshot_preview1", "fd_write")
+    declare function fd_write(fd: i32, iovs: usize, count: i32, written: usize): u32;`;
+  await rejected("fd_write(3, 0, 0, 0);", /fd_write/, top);
+});
+
+test("compileDevice() refuses a module that registers no device", async () => {
+  const compiled = compileDevice("/nowhere/test.ts", { source: 'import { Chain } from "./sdk";' });
+  const refusal = await compiled.then(String, String);
+  assert.match(refusal, /unreachable/);
+});
+
+test("Chain.read() and Chain.write() are little-endian and advance", async () => {
+  const swap = await device(`
+    chain.write<u8>(chain.read<u8>());
+    const a = chain.read<u16>(), b = chain.read<u32>(), c = chain.read<u64>();
+    chain.write<u64>(c); chain.write<u32>(b); chain.write<u16>(a);`);
+  const readable = pattern(15);
+  const [reply] = swap.ask({ id: 1, readable, capacity: 100 });
+  const [one, two, four, eight] = [
+    [0, 1],
+    [1, 3],
+    [3, 7],
+    [7, 15],
+  ].map(([from, to]) => [...readable.slice(from, to)]);
+  assert.equal([...reply!.bytes], [...one!, ...eight!, ...four!, ...two!]);
+});
+
+test("Chain.readable and Chain.writable are what is left", async () => {
+  const counts = await device(`
+    chain.read<u8>();
+    chain.write<u32>(chain.readable);
+    chain.write<u32>(chain.writable);`);
+  const [reply] = counts.ask({ id: 1, readable: pattern(10), capacity: 20 });
+  assert.equal([...reply!.bytes], [9, 0, 0, 0, 16, 0, 0, 0]);
+});
+
+for (const [what, serve] of [
+  ["Chain.read() traps beyond the request", "chain.read<u8>(); chain.read<u64>();"],
+  ["Chain.write() traps beyond the request", "chain.write<u64>(1); chain.write<u8>(1);"],
+] as const) {
+  test(`${what}, and the next request is out of reach`, async () => {
+    const conversation = await device(serve);
+    conversation.send([{ id: 1, readable: pattern(8), capacity: 8 }]);
+    assert.match(conversation.lastWords(), /^serve: unreachable$/);
+  });
+}
+
+test("Chain.writeFrom() traps beyond the request, before it reads", async () => {
+  const source = new ScriptedFile(pattern(9));
+  const top = 'const source = capability.file("source", Rights.Read);';
+  const { module } = await compile("chain.writeFrom(source, 9);", { top });
+  const conversation = Conversation.started(module, source);
+  conversation.send([{ id: 1, capacity: 8 }]);
+  assert.match(conversation.lastWords(), /^serve: unreachable$/);
+  assert.equal(source.asked, []);
+});
+
+test("Chain.writeFrom() leaves the reason of a failure at its source", async () => {
+  const top = 'const source = capability.file("source", Rights.Read);';
+  const serve = "chain.writeFrom(source, 4); chain.write<u32>(source.errno);";
+  const { module } = await compile(serve, { top });
+  const conversation = Conversation.started(module, new ScriptedFile(pattern(2), 29));
+  const [reply] = conversation.ask({ id: 1, capacity: 100 });
+  assert.equal([...reply!.bytes], [...pattern(2), 29, 0, 0, 0]);
+});
+
+test("reserve() keeps the windows apart from what a device allocates", async () => {
+  const top = "let kept: StaticArray<u8> | null = null;";
+  const serve = `
+    const fresh = new StaticArray<u8>(100000);
+    fresh.fill(0xee);
+    kept = fresh;
+    while (chain.readable > 0) chain.write<u8>(chain.read<u8>());`;
+  const { module } = await compile(serve, { top });
+  const conversation = Conversation.started(module);
+  for (let id = 0; id < 50; id++) {
+    const [reply] = conversation.ask({ id, readable: pattern(5000, id), capacity: 5000 });
+    assert.equal(reply?.bytes, pattern(5000, id));
+  }
+});
+
+test("A device that allocates for ever traps at its memory's maximum", async () => {
+  const { module } = await compile("kept = new StaticArray<u8>(1000000);", {
+    top: "let kept: StaticArray<u8> | null = null;",
+  });
+  const conversation = Conversation.started(module);
+  let last = "";
+  for (let id = 0; id < 20 && !conversation.closed; id++) {
+    conversation.send([{ id }]);
+    last = conversation.receive()[0]?.text ?? "";
+  }
+  assert.match(last, /^serve: unreachable$/);
+});
+
+test.run();
