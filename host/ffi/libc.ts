@@ -103,6 +103,11 @@ const RTLD_DEFAULT = 0;
 export function symbolAddress(symbol: string): number {
   return dlsym(RTLD_DEFAULT, symbol);
 }
+const codeAtAddress = koffi.proto("long codeAtAddress(uintptr_t argument)");
+/** Calls the function `long f(void *argument)` at `address`: the caller vouches for its code. */
+export function callAt(address: number, argument: number): number {
+  return koffi.call(BigInt(address), codeAtAddress, argument);
+}
 /** Ends the process at once, all threads, without running any exit handler (exit_group(2)). */
 export const _exit = define<[status: N], never>("void _exit(int status)");
 

@@ -1,0 +1,37 @@
+// libuv wakes an event loop by writing to an eventfd, once: as long as the loop has not run, further
+// wake-ups find the handle pending and write nothing. A confined device never returns to its event
+// loop, so both handles that the garbage collector may touch are made pending once, before the
+// lock-down. Then the process needs neither the descriptor nor a rule for write(2).
+
+import { VmmError } from "../errors.js";
+import { viewOf } from "../ffi/libc.js";
+import { Mapping, PAGE_BYTES } from "../ffi/memory.js";
+
+/** A timeout that never comes: no device runs for 30 years. */
+const NEVER_MS = 1e12;
+
+/** ES2024, in V8 since version 8.7. */
+interface WaitAsync {
+  waitAsync(words: Int32Array, index: number, value: number, timeoutMs: number): unknown;
+}
+
+/** V8's tasks for this thread: a timed Atomics.waitAsync() posts one. */
+function primePlatformTasks(): void {
+  const words = new Int32Array(new SharedArrayBuffer(4));
+  (Atomics as typeof Atomics & WaitAsync).waitAsync(words, 0, 0, NEVER_MS);
+}
+
+/** Node's thread-safe immediates: the end of an ArrayBuffer over foreign memory posts one. */
+function primeImmediates(): void {
+  if (!globalThis.gc) throw new VmmError("ERR_SANDBOX", "Cannot confine: node lacks --expose-gc");
+  const page = Mapping.anonymous(PAGE_BYTES);
+  viewOf(page.address, PAGE_BYTES);
+  globalThis.gc();
+  page.close();
+}
+
+/** Call it once, before the descriptors are closed and while the event loop does not run. */
+export function primeAsyncHandles(): void {
+  primePlatformTasks();
+  primeImmediates();
+}

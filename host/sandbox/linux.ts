@@ -1,0 +1,95 @@
+// Constants of the kernel's headers, under their own names; a test compares every one with cc.
+
+/** linux/prctl.h */
+export const PRCTL = {
+  PR_SET_PDEATHSIG: 1,
+  PR_SET_DUMPABLE: 4,
+  PR_SET_SECUREBITS: 28,
+  PR_SET_NO_NEW_PRIVS: 38,
+} as const;
+
+/** linux/seccomp.h */
+export const SECCOMP = {
+  SECCOMP_SET_MODE_FILTER: 1,
+  SECCOMP_FILTER_FLAG_TSYNC: 1,
+} as const;
+
+/** asm-generic/resource.h */
+export const RLIMIT = {
+  RLIMIT_FSIZE: 1,
+  RLIMIT_DATA: 2,
+  RLIMIT_CORE: 4,
+  RLIMIT_NPROC: 6,
+  RLIMIT_NOFILE: 7,
+  RLIMIT_MEMLOCK: 8,
+  RLIMIT_SIGPENDING: 11,
+  RLIMIT_MSGQUEUE: 12,
+} as const;
+
+/** linux/sched.h */
+export const CLONE = {
+  CLONE_VFORK: 0x0000_4000,
+  CLONE_NEWNS: 0x0002_0000,
+  CLONE_NEWCGROUP: 0x0200_0000,
+  CLONE_NEWUTS: 0x0400_0000,
+  CLONE_NEWIPC: 0x0800_0000,
+  CLONE_NEWUSER: 0x1000_0000,
+  CLONE_NEWPID: 0x2000_0000,
+  CLONE_NEWNET: 0x4000_0000,
+} as const;
+
+/** linux/securebits.h: being root in a namespace means nothing, and none of this can be undone. */
+export const SECUREBITS = {
+  SECBIT_NOROOT: 0x01,
+  SECBIT_NOROOT_LOCKED: 0x02,
+  SECBIT_NO_SETUID_FIXUP: 0x04,
+  SECBIT_NO_SETUID_FIXUP_LOCKED: 0x08,
+  SECBIT_KEEP_CAPS_LOCKED: 0x20,
+  SECBIT_NO_CAP_AMBIENT_RAISE: 0x40,
+  SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED: 0x80,
+} as const;
+
+/** linux/mount.h */
+export const MOUNT = {
+  MS_RDONLY: 0x1,
+  MS_NOSUID: 0x2,
+  MS_NODEV: 0x4,
+  MS_BIND: 0x1000,
+  MS_REC: 0x4000,
+  MS_PRIVATE: 0x4_0000,
+  MNT_DETACH: 2,
+  MOUNT_ATTR_RDONLY: 0x1,
+  MOUNT_ATTR_NOSUID: 0x2,
+  MOUNT_ATTR_NODEV: 0x4,
+} as const;
+
+/** linux/fcntl.h */
+export const FCNTL = {
+  F_DUPFD_CLOEXEC: 1030,
+  F_GETFD: 1,
+  AT_FDCWD: -100,
+  AT_RECURSIVE: 0x8000,
+} as const;
+
+/** asm/signal.h */
+export const SIGNAL = {
+  SIG_DFL: 0,
+  SIG_IGN: 1,
+  SIGKILL: 9,
+  SIGPIPE: 13,
+  SIGCHLD: 17,
+  SIGSTOP: 19,
+  SIGSYS: 31,
+  SIGNALS: 64,
+  SA_RESTORER: 0x0400_0000,
+} as const;
+
+/** Capability sets of linux/capability.h. */
+export const CAPABILITY = {
+  _LINUX_CAPABILITY_VERSION_3: 0x2008_0522,
+} as const;
+
+/** All bits of a group of constants. */
+export function allBits(group: Readonly<Record<string, number>>): number {
+  return Object.values(group).reduce((all, bit) => all | bit, 0);
+}

@@ -1,0 +1,195 @@
+// The lock-down: a device process gives up everything but what its grants need, and cannot get it
+// back. It runs in the process itself, when the module is compiled and before any of it runs.
+
+import { closeSync, readdirSync, readFileSync } from "node:fs";
+import { errnoName, VmmError } from "../errors.js";
+import { errno, getppid, mprotect, prctl, syscall } from "../ffi/libc.js";
+import { Mapping, PROT_EXEC, PROT_READ } from "../ffi/memory.js";
+import { primeAsyncHandles } from "./async-handles.js";
+import {
+  compilePolicy,
+  SECCOMP_RET_KILL_PROCESS,
+  SECCOMP_RET_LOG,
+  SOCK_FILTER_BYTES,
+} from "./bpf.js";
+import type { GrantedFd } from "./grants.js";
+import { CAPABILITY, PRCTL, RLIMIT, SECCOMP, SIGNAL } from "./linux.js";
+import { type Policy, policyOf, syscallsOf } from "./policy.js";
+import type { ImportedFunction } from "./sections.js";
+import { syscallNumber } from "./syscalls.js";
+import { endIdleThreads, resetSignals } from "./threads.js";
+
+/** Descriptors that every device process starts with. */
+export const STDERR_FD = 2;
+export const SOCKET_FD = 3;
+/** The module, open for reading; the process closes it before the lock-down. */
+export const MODULE_FD = 4;
+/** Grants, in manifest order. */
+export const GRANT_FD_FIRST = 5;
+
+/**
+ * Writable memory that a device may use beyond what it has at the lock-down: its linear memory
+ * (at most 16 MiB) and V8's young generation. More is a leak or an attack on the host's memory.
+ */
+const DATA_GROWTH_BYTES_MAX = 64 * 1024 * 1024;
+
+export type SeccompMode = "enforce" | "log" | "off";
+
+/** What the VMM tells a device process, as JSON in its argument. */
+export interface DeviceSetup {
+  id: string;
+  isolation: "process";
+  seccomp: SeccompMode;
+  grants: GrantedFd[];
+  /** Pid of the VMM as the process sees it: 0 across a pid namespace. */
+  parentPid: number;
+  /** Pieces of the sandbox that this kernel does not give and the user accepted to miss. */
+  weak: string[];
+}
+
+/** What the process did; the VMM believes only what it measures itself (proof.ts). */
+export interface LockdownReport {
+  seccomp: SeccompMode;
+  syscalls: string[];
+  rules: number;
+  fds: number[];
+  threads: number;
+  wxPages: number;
+  weak: string[];
+}
+
+function must(result: number, what: string): void {
+  if (result === 0) return;
+  const number = errno();
+  throw new VmmError("ERR_SANDBOX", `Cannot confine the device: ${what}: ${errnoName(number)}`, {
+    errno: number,
+    syscall: what,
+  });
+}
+
+function set(option: keyof typeof PRCTL, value: number): void {
+  must(prctl(PRCTL[option], value, 0, 0, 0), `prctl(${option})`);
+}
+
+/** The device ends with the VMM, even if the VMM died a moment ago and nobody would send the signal. */
+function dieWithParent(parentPid: number): void {
+  set("PR_SET_PDEATHSIG", SIGNAL.SIGKILL);
+  if (getppid() === parentPid) return;
+  throw new VmmError("ERR_SANDBOX", "Cannot confine the device: the VMM is gone already");
+}
+
+/** Closes every descriptor but `kept`: those of Node's event loop, and whatever else there is. */
+function closeOthers(kept: ReadonlySet<number>): number[] {
+  const open = readdirSync("/proc/self/fd").map(Number);
+  for (const fd of open) {
+    if (kept.has(fd)) continue;
+    try {
+      closeSync(fd);
+    } catch {
+      // The descriptor that listed the directory is closed already.
+    }
+  }
+  return [...kept];
+}
+
+function limitResources(grants: readonly GrantedFd[], dataBytesMax: number): void {
+  const limits: Partial<Record<keyof typeof RLIMIT, number>> = {
+    RLIMIT_CORE: 0,
+    RLIMIT_DATA: dataBytesMax,
+    RLIMIT_MEMLOCK: 0,
+    RLIMIT_MSGQUEUE: 0,
+    RLIMIT_NOFILE: GRANT_FD_FIRST + grants.length,
+    RLIMIT_NPROC: 0,
+    RLIMIT_SIGPENDING: 0,
+  };
+  const writes = grants.some(({ rights }) => rights.includes("write"));
+  if (!writes) limits.RLIMIT_FSIZE = 0;
+  const rlimit64 = Mapping.anonymous(16);
+  for (const [name, value] of Object.entries(limits)) {
+    rlimit64.view.setBigUint64(0, BigInt(value), true);
+    rlimit64.view.setBigUint64(8, BigInt(value), true);
+    const resource = RLIMIT[name as keyof typeof RLIMIT];
+    const nr = syscallNumber("prlimit64");
+    must(syscall(nr, 0, resource, rlimit64.address, 0, 0, 0), `prlimit64(${name})`);
+  }
+  rlimit64.close();
+}
+
+/** Empties the capability sets of this thread; the others lost theirs at exec. */
+function dropCapabilities(): void {
+  const header = Mapping.anonymous(64);
+  header.view.setUint32(0, CAPABILITY._LINUX_CAPABILITY_VERSION_3, true);
+  const data = header.address + 8;
+  must(syscall(syscallNumber("capset"), header.address, data, 0, 0, 0, 0), "capset");
+  header.close();
+}
+
+/** One line of /proc/PID/maps: is it both writable and executable? */
+export const WRITABLE_EXECUTABLE = /^([0-9a-f]+)-([0-9a-f]+) .wx/;
+
+/** Makes every page that is both writable and executable read-only; V8 has written all its code. */
+function sealCode(): number {
+  const mappings = () =>
+    readFileSync("/proc/self/maps", "latin1")
+      .split("\n")
+      .map((line) => WRITABLE_EXECUTABLE.exec(line))
+      .filter((match) => match !== null);
+  for (const [, start, end] of mappings()) {
+    const address = Number.parseInt(start!, 16);
+    const bytes = Number.parseInt(end!, 16) - address;
+    must(mprotect(address, bytes, PROT_READ | PROT_EXEC), "mprotect");
+  }
+  return mappings().length;
+}
+
+function writableBytes(): number {
+  const status = readFileSync("/proc/self/status", "latin1");
+  return Number(status.match(/^VmData:\s+(\d+) kB$/m)?.[1] ?? 0) * 1024;
+}
+
+/** Installs the filter on every thread; from here on everything else kills the process. */
+function filterSyscalls(policy: Policy, mode: SeccompMode): void {
+  if (mode === "off") return;
+  const denied = mode === "log" ? SECCOMP_RET_LOG : SECCOMP_RET_KILL_PROCESS;
+  const program = compilePolicy(policy, denied);
+  // struct sock_fprog { unsigned short len; struct sock_filter *filter; }, then the filter itself.
+  const fprog = Mapping.anonymous(16 + program.length);
+  fprog.view.setUint16(0, program.length / SOCK_FILTER_BYTES, true);
+  fprog.view.setBigUint64(8, BigInt(fprog.address + 16), true);
+  new Uint8Array(fprog.view.buffer).set(program, 16);
+  const { SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC } = SECCOMP;
+  const nr = syscallNumber("seccomp");
+  const address = fprog.address;
+  const result = syscall(nr, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, address, 0, 0, 0);
+  if (result > 0) {
+    throw new VmmError("ERR_SANDBOX", `Cannot confine the device: thread ${result} has no filter`);
+  }
+  must(result, "seccomp");
+}
+
+/**
+ * Confines this process for good. Afterwards it has a main thread and one that sleeps for ever, no
+ * signal handlers, the descriptors 0–3 and its grants, and the system calls of its policy. It must not
+ * return to the event loop, create a thread, or leave other than by `_exit()`.
+ *
+ * @param imports the functions that the module imports; grants open no system call beyond them
+ * @throws VmmError ERR_SANDBOX, and then the process is not confined and must end
+ */
+export function lockDown(setup: DeviceSetup, imports: readonly ImportedFunction[]): LockdownReport {
+  const { grants, seccomp, weak } = setup;
+  const policy = policyOf({ socketFd: SOCKET_FD, grants, imports });
+  primeAsyncHandles();
+  const threads = endIdleThreads();
+  resetSignals();
+  dieWithParent(setup.parentPid);
+  const fds = closeOthers(new Set([0, 1, STDERR_FD, SOCKET_FD, ...grants.map(({ fd }) => fd)]));
+  const wxPages = sealCode();
+  const dataBytesMax = writableBytes() + DATA_GROWTH_BYTES_MAX;
+  limitResources(grants, dataBytesMax);
+  set("PR_SET_DUMPABLE", 0);
+  dropCapabilities();
+  set("PR_SET_NO_NEW_PRIVS", 1);
+  const syscalls = syscallsOf(policy);
+  filterSyscalls(policy, seccomp);
+  return { seccomp, syscalls, rules: policy.rules.length, fds, threads, wxPages, weak };
+}

@@ -1,0 +1,101 @@
+// The steps between clone(2) and execve(2): descriptors in place, new namespaces, a root of its own, no
+// user and no capability that means anything outside.
+
+import { Launch, type LaunchError } from "./launcher.js";
+import { allBits, CLONE, PRCTL, SECUREBITS, SIGNAL } from "./linux.js";
+import { enterRoot, NODE_INSIDE, pathInside } from "./root.js";
+
+/** "nobody", the user and group that own nothing. */
+const NOBODY = 65534;
+/** Highest descriptor number, for close_range(2). */
+const UINT_MAX = 0xffff_ffff;
+const HOSTNAME = "bulkhead";
+const { CLONE_VFORK, CLONE_NEWUSER, ...CLONE_NEW } = CLONE;
+
+export interface Program {
+  /** Program to run: a file of the package, outside its namespaces. */
+  entry: string;
+  nodeFlags: readonly string[];
+  argument: string;
+  environment: readonly string[];
+  /** Descriptors of this process, above those that the child gets, in the child's order from 0. */
+  fds: readonly number[];
+}
+
+function placeDescriptors(launch: Launch, fds: readonly number[]): void {
+  for (const [target, fd] of fds.entries()) {
+    launch.step(`pass descriptor ${target}`, "dup3", fd, target, 0);
+  }
+  launch.step("close all other descriptors", "close_range", fds.length, UINT_MAX, 0);
+}
+
+function execute(launch: Launch, program: Program, paths: { node: string; entry: string }): void {
+  const argv = [paths.node, ...program.nodeFlags, paths.entry, program.argument];
+  launch
+    .step("make root mean nothing", "prctl", PRCTL.PR_SET_SECUREBITS, allBits(SECUREBITS), 0, 0, 0)
+    .step("end with the VMM", "prctl", PRCTL.PR_SET_PDEATHSIG, SIGNAL.SIGKILL, 0, 0, 0)
+    .step("execute node", "execve", paths.node, argv, program.environment);
+}
+
+/** A user namespace in which this user is root: what an ordinary user needs for all the others. */
+function mapUser(launch: Launch, fd: number): void {
+  const write = (file: string, text: string) =>
+    launch
+      .step(`open ${file}`, "open", `/proc/self/${file}`, 1, 0)
+      .step(`write ${file}`, "write", fd, text, text.length)
+      .step(`close ${file}`, "close", fd);
+  // Without this an unprivileged user may not map its group (user_namespaces(7)).
+  write("setgroups", "deny");
+  write("uid_map", `0 ${process.geteuid?.()} 1`);
+  write("gid_map", `0 ${process.getegid?.()} 1`);
+}
+
+/** From root to nobody, and into a user namespace in which even that is nobody. */
+function becomeNobody(launch: Launch): void {
+  launch
+    .step("leave all groups", "setgroups", 0, 0)
+    .step("become nobody", "setresgid", NOBODY, NOBODY, NOBODY)
+    .step("become nobody", "setresuid", NOBODY, NOBODY, NOBODY)
+    .step("enter a user namespace", "unshare", CLONE_NEWUSER);
+}
+
+/**
+ * Starts `program` in new user, mount, pid, net, ipc, uts and cgroup namespaces and a minimal root.
+ *
+ * @returns its pid
+ * @throws LaunchError
+ */
+export function launchIsolated(program: Program): number {
+  const isRoot = process.geteuid?.() === 0;
+  const flags = allBits(CLONE_NEW) | CLONE_VFORK | SIGNAL.SIGCHLD | (isRoot ? 0 : CLONE_NEWUSER);
+  const launch = new Launch().step("create namespaces", "clone", flags, 0, 0, 0, 0);
+  placeDescriptors(launch, program.fds);
+  if (!isRoot) mapUser(launch, program.fds.length);
+  launch.step("set the host name", "sethostname", HOSTNAME, HOSTNAME.length);
+  enterRoot(launch, program.entry);
+  if (isRoot) becomeNobody(launch);
+  execute(launch, program, { node: NODE_INSIDE, entry: pathInside(program.entry) });
+  return launch.run();
+}
+
+/** Starts `program` as it is, where there are no namespaces to be had. */
+export function launchWeak(program: Program): number {
+  const launch = new Launch().step(
+    "create a process",
+    "clone",
+    CLONE_VFORK | SIGNAL.SIGCHLD,
+    0,
+    0,
+    0,
+    0,
+  );
+  placeDescriptors(launch, program.fds);
+  execute(launch, program, { node: process.execPath, entry: program.entry });
+  return launch.run();
+}
+
+/** What to tell a user whose kernel refuses a step. */
+export function hintFor(error: LaunchError): string {
+  if (error.step !== "create namespaces") return "";
+  return ", are user namespaces switched off here (sysctl user.max_user_namespaces, a container)?";
+}

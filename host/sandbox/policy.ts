@@ -1,0 +1,117 @@
+// The system calls that a device process may make, as data: one rule a line, each with its reason.
+// What is not listed here kills the process.
+
+import { MAP_ANONYMOUS, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE } from "../ffi/memory.js";
+import { callsOf, type GrantedFd, WASI_MODULE } from "./grants.js";
+import type { ImportedFunction } from "./sections.js";
+import { syscallNumber } from "./syscalls.js";
+
+/** A rule holds if every test does: `(argument & mask)` is one of `values`. */
+export interface ArgTest {
+  /** 0 … 5 */
+  arg: number;
+  /** 64 bits; all ones compares the whole argument. */
+  mask: bigint;
+  values: bigint[];
+}
+
+export interface Rule {
+  syscall: string;
+  nr: number;
+  args: ArgTest[];
+  reason: string;
+}
+
+/** Several rules of one system call are alternatives. */
+export interface Policy {
+  rules: Rule[];
+}
+
+export interface PolicyInput {
+  /** The device's end of the socket to the VMM. */
+  socketFd: number;
+  grants: readonly GrantedFd[];
+  /** What the module imports: a function that it does not import needs no system call. */
+  imports: readonly ImportedFunction[];
+}
+
+const ALL_BITS = 0xffff_ffff_ffff_ffffn;
+/** The kernel reads an `int` argument from the lower half of the register and ignores the rest. */
+const INT_BITS = 0xffff_ffffn;
+
+/** The `int` argument is `value`. */
+export function equalsInt(arg: number, value: number): ArgTest {
+  return oneOf(arg, [value]);
+}
+
+/** The bits of `mask` in the argument are exactly those of `value`. */
+export function masked(arg: number, mask: bigint, value: number): ArgTest {
+  return { arg, mask, values: [BigInt(value)] };
+}
+
+/** The `int` argument is one of `values`. */
+export function oneOf(arg: number, values: readonly number[]): ArgTest {
+  return { arg, mask: INT_BITS, values: values.map((value) => BigInt.asUintN(32, BigInt(value))) };
+}
+
+/** The argument is this descriptor. */
+export function fd(arg: number, value: number): ArgTest {
+  return equalsInt(arg, value);
+}
+
+/** One rule; `reason` says who needs the call, for `bulkhead policy` and for the reviewer. */
+export function allow(syscall: string, reason: string, ...args: ArgTest[]): Rule {
+  return { syscall, nr: syscallNumber(syscall), args, reason };
+}
+
+/** madvise(2): hand pages back to the kernel, and nothing else. */
+const MADV_DONTNEED = 4;
+const MADV_FREE = 8;
+/** futex(2), each with FUTEX_PRIVATE_FLAG; the wait also with FUTEX_CLOCK_REALTIME. */
+const FUTEX_WAKE_PRIVATE = 129;
+const FUTEX_WAIT_BITSET_PRIVATE_REALTIME = 393;
+
+function memoryRules(): Rule[] {
+  const notExec = ~BigInt(PROT_READ | PROT_WRITE) & ALL_BITS;
+  const privately = ~BigInt(MAP_NORESERVE) & ALL_BITS;
+  const anonymous = masked(3, privately, MAP_PRIVATE | MAP_ANONYMOUS);
+  return [
+    allow("mmap", "V8 heap and malloc grow; never from a file", masked(2, notExec, 0), anonymous),
+    allow("mprotect", "V8 makes reserved heap usable; never executable", masked(2, notExec, 0)),
+    allow("munmap", "V8 heap and malloc shrink"),
+    allow("madvise", "V8 and malloc hand pages back", oneOf(2, [MADV_DONTNEED, MADV_FREE])),
+    allow("brk", "malloc's heap grows and shrinks"),
+  ];
+}
+
+/** The policy of one device process. */
+export function policyOf({ socketFd, grants, imports }: PolicyInput): Policy {
+  const wasi = imports.filter(({ module }) => module === WASI_MODULE);
+  const imported = new Set(wasi.map(({ name }) => name));
+  const granted = grants.flatMap((grant) =>
+    callsOf(grant, imported).map(({ syscall, reason }) =>
+      allow(syscall, `${grant.name}: ${reason}`, fd(0, grant.fd)),
+    ),
+  );
+  return {
+    rules: [
+      allow("recvmsg", "requests come from the VMM", fd(0, socketFd)),
+      ...granted,
+      allow("sendmsg", "replies go to the VMM", fd(0, socketFd)),
+      ...memoryRules(),
+      allow("futex", "V8 and Node wake threads that are gone", equalsInt(1, FUTEX_WAKE_PRIVATE)),
+      allow(
+        "futex",
+        "Node's parked thread goes back to sleep after the process was stopped and continued",
+        equalsInt(1, FUTEX_WAIT_BITSET_PRIVATE_REALTIME),
+      ),
+      allow("getpid", "V8 notes its process with each garbage collection"),
+      allow("exit_group", "the device ends"),
+    ],
+  };
+}
+
+/** The distinct system calls of a policy, in the order of its rules. */
+export function syscallsOf({ rules }: Policy): string[] {
+  return [...new Set(rules.map((rule) => rule.syscall))];
+}

@@ -1,0 +1,117 @@
+// What the kernel says of a device process, read from outside: the only report that counts.
+
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { VmmError } from "../errors.js";
+import { WRITABLE_EXECUTABLE } from "./lockdown.js";
+
+/** Namespaces of namespaces(7) that a device has of its own. */
+export const NAMESPACES = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup"] as const;
+export type Namespace = (typeof NAMESPACES)[number];
+
+/** An open descriptor and what /proc says it is: a path, or `socket:[123]`. */
+export interface OpenFd {
+  fd: number;
+  target: string;
+}
+
+export interface Proof {
+  pid: number;
+  threads: number;
+  /** Seccomp mode that every thread is in: 2 is a filter; 0 if any thread has none. */
+  seccomp: number;
+  /** Filters of the thread that has the fewest. */
+  seccompFilters: number;
+  noNewPrivs: boolean;
+  /** Effective, permitted, inheritable and ambient capabilities of all threads together. */
+  capabilities: string;
+  /** Signals that have a handler. */
+  signalsCaught: string;
+  uid: number;
+  /** Mappings that are both writable and executable. */
+  wxPages: number;
+  /** Open descriptors. */
+  fds: OpenFd[];
+  /** Memory that only this process uses (Private_Clean + Private_Dirty). */
+  privateBytes: number;
+  residentBytes: number;
+  /** Namespaces that are not those of this process. */
+  namespaces: Namespace[];
+}
+
+type Status = ReadonlyMap<string, string>;
+
+function statusOf(file: string): Status {
+  const lines = readFileSync(file, "latin1").trim().split("\n");
+  const pairs = lines.map((line): [string, string] => {
+    const colon = line.indexOf(":");
+    return [line.slice(0, colon), line.slice(colon + 1).trim()];
+  });
+  return new Map(pairs);
+}
+
+function decimal(status: Status, field: string): number {
+  return Number.parseInt(status.get(field) ?? "0", 10);
+}
+
+function capabilitiesOf(status: Status): bigint {
+  const sets = ["CapInh", "CapPrm", "CapEff", "CapAmb"];
+  return sets.reduce((all, name) => all | BigInt(`0x${status.get(name) ?? "0"}`), 0n);
+}
+
+function fdsOf(proc: string): OpenFd[] {
+  const numbers = readdirSync(`${proc}/fd`).map(Number);
+  numbers.sort((a, b) => a - b);
+  return numbers.map((fd) => ({ fd, target: readlinkSync(`${proc}/fd/${fd}`) }));
+}
+
+function wxPagesOf(proc: string): number {
+  const lines = readFileSync(`${proc}/maps`, "latin1").split("\n");
+  return lines.filter((line) => WRITABLE_EXECUTABLE.test(line)).length;
+}
+
+function ownNamespaces(proc: string): Namespace[] {
+  const link = (of: string, name: Namespace) => readlinkSync(`${of}/ns/${name}`);
+  return NAMESPACES.filter((name) => link(proc, name) !== link("/proc/self", name));
+}
+
+function measure(pid: number): Proof {
+  const proc = `/proc/${pid}`;
+  const tasks = readdirSync(`${proc}/task`);
+  const threads = tasks.map((tid) => statusOf(`${proc}/task/${tid}/status`));
+  const every = (field: string) => threads.map((status) => decimal(status, field));
+  const memory = statusOf(`${proc}/smaps_rollup`);
+  const capabilities = threads.reduce((all, status) => all | capabilitiesOf(status), 0n);
+  const main = statusOf(`${proc}/status`);
+  return {
+    pid,
+    threads: threads.length,
+    seccomp: Math.min(...every("Seccomp")),
+    seccompFilters: Math.min(...every("Seccomp_filters")),
+    noNewPrivs: every("NoNewPrivs").every((value) => value === 1),
+    capabilities: capabilities.toString(16).padStart(16, "0"),
+    signalsCaught: main.get("SigCgt") ?? "",
+    uid: decimal(main, "Uid"),
+    wxPages: wxPagesOf(proc),
+    fds: fdsOf(proc),
+    privateBytes: (decimal(memory, "Private_Clean") + decimal(memory, "Private_Dirty")) * 1024,
+    residentBytes: decimal(memory, "Rss") * 1024,
+    namespaces: ownNamespaces(proc),
+  };
+}
+
+/**
+ * Measures a process through /proc. A device is not dumpable, so its entry is closed to strangers; its
+ * parent may look because it owns the user namespace that the device is in (ptrace(2), "access mode
+ * checking"), and root may.
+ *
+ * @throws VmmError ERR_SANDBOX if the process is gone or may not be looked at
+ */
+export function proofOf(pid: number): Proof {
+  try {
+    return measure(pid);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    const message = `Cannot verify the sandbox of process ${pid}: ${reason}`;
+    throw new VmmError("ERR_SANDBOX", message, { cause });
+  }
+}

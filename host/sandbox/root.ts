@@ -1,0 +1,125 @@
+// The root directory of a device process: a read-only tmpfs that holds the runtime (node and its
+// libraries, koffi, Bulkhead's own code), the process's own entry of /proc, and nothing else.
+
+import { existsSync, statSync } from "node:fs";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { assert } from "../errors.js";
+import type { Launch } from "./launcher.js";
+import { FCNTL, MOUNT } from "./linux.js";
+
+/** Where Bulkhead's own code is inside; outside, a path may tell who the user is. */
+const INSIDE = "/bulkhead";
+export const NODE_INSIDE = `${INSIDE}/node`;
+/** The tmpfs is put together over this directory, which exists everywhere and holds nothing needed. */
+const STAGE = "/sys";
+/** Directories and empty files are all that the tmpfs itself holds. */
+const TMPFS_OPTIONS = "mode=755,size=64k,nr_inodes=256";
+const S_IFREG = 0o100000;
+
+/** The directory that holds package.json and dist/. */
+export const PACKAGE_ROOT = fileURLToPath(new URL("../../../", import.meta.url));
+
+/** A file or directory of the host and where it is inside. */
+interface Bind {
+  from: string;
+  to: string;
+}
+
+/** Directory of an installed package, seen from `parent`. */
+function packageDirectory(name: string, parent: string): string {
+  for (let at = parent; ; at = path.dirname(at)) {
+    const candidate = path.join(at, "node_modules", name);
+    if (existsSync(path.join(candidate, "package.json"))) return candidate;
+    assert(at !== path.dirname(at), `package ${name} is not installed`);
+  }
+}
+
+/** Shared libraries of this very process under the names that the dynamic linker looked them up by. */
+function sharedLibraries(): string[] {
+  const { report } = process;
+  assert(report !== undefined, "process.report is part of Node");
+  const { sharedObjects } = report.getReport() as unknown as { sharedObjects: string[] };
+  return sharedObjects.filter((name) => name.startsWith("/") && !name.endsWith(".node"));
+}
+
+let runtimeBinds: Bind[] | undefined;
+
+/** Everything that a device process loads, found out once by looking at this process. */
+function runtime(): Bind[] {
+  if (runtimeBinds !== undefined) return runtimeBinds;
+  const koffi = packageDirectory("koffi", PACKAGE_ROOT);
+  const native = packageDirectory("@koromix/koffi-linux-x64", koffi);
+  const libraries = sharedLibraries().map((from) => ({ from, to: from }));
+  runtimeBinds = [
+    { from: process.execPath, to: NODE_INSIDE },
+    ...libraries,
+    { from: path.join(PACKAGE_ROOT, "package.json"), to: `${INSIDE}/package.json` },
+    { from: path.join(PACKAGE_ROOT, "dist/host"), to: `${INSIDE}/dist/host` },
+    { from: koffi, to: `${INSIDE}/node_modules/koffi` },
+    { from: native, to: `${INSIDE}/node_modules/@koromix/koffi-linux-x64` },
+  ];
+  return runtimeBinds;
+}
+
+/** Path inside of a file of the package. */
+export function pathInside(file: string): string {
+  return path.posix.join(INSIDE, path.relative(PACKAGE_ROOT, file));
+}
+
+function ancestors(directory: string): string[] {
+  const parts = directory.split("/").filter((part) => part !== "");
+  return parts.map((_, i) => `/${parts.slice(0, i + 1).join("/")}`);
+}
+
+/** Steps that make `binds` appear under STAGE. */
+function populate(launch: Launch, binds: readonly Bind[]): void {
+  const made = new Set<string>();
+  const makeDirectory = (directory: string): void => {
+    for (const each of ancestors(directory)) {
+      if (made.has(each)) continue;
+      made.add(each);
+      launch.step(`create ${each}`, "mkdir", STAGE + each, 0o755);
+    }
+  };
+  for (const { from, to } of binds) {
+    const isDirectory = from === "/proc/self" || statSync(from).isDirectory();
+    makeDirectory(isDirectory ? to : path.posix.dirname(to));
+    if (!isDirectory) launch.step(`create ${to}`, "mknod", STAGE + to, S_IFREG | 0o444, 0);
+    const flags = MOUNT.MS_BIND | (isDirectory ? MOUNT.MS_REC : 0);
+    launch.step(`bind ${from}`, "mount", from, STAGE + to, 0, flags, 0);
+  }
+}
+
+/** struct mount_attr (linux/mount.h): attr_set, attr_clr, propagation, userns_fd. */
+function mountAttributes(set: number): Uint8Array {
+  return new Uint8Array(new BigUint64Array([BigInt(set), 0n, 0n, 0n]).buffer);
+}
+
+/** Steps that leave the child with the minimal root as its only file system. */
+export function enterRoot(launch: Launch, entry: string): void {
+  const { MS_REC, MS_PRIVATE, MS_NOSUID, MS_NODEV } = MOUNT;
+  const { MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV } = MOUNT;
+  const inRuntime = entry.startsWith(path.join(PACKAGE_ROOT, "dist/host/"));
+  const directory = path.dirname(entry);
+  const extra = inRuntime ? [] : [{ from: directory, to: pathInside(directory) }];
+  const attributes = mountAttributes(MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+  launch
+    .step("keep mounts private", "mount", 0, "/", 0, MS_REC | MS_PRIVATE, 0)
+    .step("mount a tmpfs", "mount", "none", STAGE, "tmpfs", MS_NOSUID | MS_NODEV, TMPFS_OPTIONS);
+  populate(launch, [...runtime(), ...extra, { from: "/proc/self", to: "/proc/self" }]);
+  launch
+    .step(
+      "make the root read-only",
+      "mount_setattr",
+      FCNTL.AT_FDCWD,
+      STAGE,
+      FCNTL.AT_RECURSIVE,
+      attributes,
+      32,
+    )
+    .step("enter the new root", "chdir", STAGE)
+    .step("enter the new root", "pivot_root", ".", ".")
+    .step("leave the old root", "umount2", ".", MOUNT.MNT_DETACH)
+    .step("enter the new root", "chdir", "/");
+}

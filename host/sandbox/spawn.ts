@@ -1,0 +1,268 @@
+// Starts the process of one device: a fresh node in namespaces of its own, with an empty environment and
+// no descriptor but its own, running host/runtime/main.js.
+
+import { closeSync, constants, openSync } from "node:fs";
+import { Socket } from "node:net";
+import os from "node:os";
+import path from "node:path";
+import { VmmError } from "../errors.js";
+import { checked, fcntl, socketpair, syscall } from "../ffi/libc.js";
+import { Mapping } from "../ffi/memory.js";
+import { openGrants, type ResolvedGrant } from "./grants.js";
+import { LaunchError } from "./launcher.js";
+import { FCNTL } from "./linux.js";
+import { type DeviceSetup, GRANT_FD_FIRST, type SeccompMode } from "./lockdown.js";
+import { hintFor, launchIsolated, launchWeak, type Program } from "./namespaces.js";
+import { PACKAGE_ROOT } from "./root.js";
+import { syscallNumber } from "./syscalls.js";
+
+/**
+ * Flags of a device's node. V8 must have written all its machine code by the lock-down: nothing is
+ * compiled later, tiered up or compiled lazily, and the wrappers between JavaScript and Wasm are made
+ * with the module, not at their first or thousandth call. Wasm checks bounds in its code, not by
+ * faulting: then no signal handler is needed, and so no rt_sigreturn(2).
+ */
+export const NODE_FLAGS: readonly string[] = [
+  "--single-threaded",
+  "--v8-pool-size=0",
+  "--no-opt",
+  "--no-sparkplug",
+  "--no-wasm-tier-up",
+  "--no-wasm-dynamic-tiering",
+  "--no-wasm-lazy-compilation",
+  "--no-wasm-generic-wrapper",
+  "--wasm-enforce-bounds-checks",
+  "--regexp-interpret-all",
+  "--expose-gc",
+];
+
+/** One malloc arena: trimming several makes glibc open a file of /proc. One libuv thread at most. */
+const ENVIRONMENT: readonly string[] = ["MALLOC_ARENA_MAX=1", "UV_THREADPOOL_SIZE=1"];
+
+/** What a device may say on stderr, before its lock-down; the rest is dropped. */
+const STDERR_CHARACTERS_MAX = 16 * 1024;
+/** Descriptors are kept above those that the child gets, so that dup3(2) overwrites none of them. */
+const STAGED_FD_FIRST = 64;
+/** A process that has closed its stderr is looked at again this much later until it has ended. */
+const REAP_RETRY_MS = 2;
+const WNOHANG = 1;
+const AF_UNIX = 1;
+const SOCK_SEQPACKET = 5;
+/** SOCK_CLOEXEC and SOCK_NONBLOCK have the values of O_CLOEXEC and O_NONBLOCK (bits/socket_type.h). */
+const O_CLOEXEC = 0o2000000;
+const { O_NONBLOCK, O_RDONLY, O_RDWR } = constants;
+const F_SETFL = 4;
+
+export interface SpawnOptions {
+  id: string;
+  /** Path of the module. */
+  module: string;
+  grants: readonly ResolvedGrant[];
+  seccomp: SeccompMode;
+  /** Start without namespaces where this kernel, or this user, cannot have them. */
+  allowWeak?: boolean;
+  /** Program of the process: the device runtime, unless a test has another. */
+  entry?: string;
+}
+
+/** How a device process ended. */
+export interface DeviceExit {
+  status: number | undefined;
+  /** Name of the signal that killed it. */
+  signal: string | undefined;
+  /** All that is known, in one line. */
+  reason: string;
+  stderr: string;
+}
+
+/** Two connected ends of a kind of pipe; `theirs` goes to the child. */
+interface Ends {
+  ours: number;
+  theirs: number;
+}
+
+function pairOf(make: (address: number) => number, what: string): [number, number] {
+  const pair = Mapping.anonymous(8);
+  checked(make(pair.address), what, "Cannot start a device process", "ERR_SANDBOX");
+  const fds: [number, number] = [pair.words[0]!, pair.words[1]!];
+  pair.close();
+  return fds;
+}
+
+function socketEnds(): Ends {
+  const type = SOCK_SEQPACKET | O_CLOEXEC;
+  const make = (sv: number) => socketpair(AF_UNIX, type, 0, sv);
+  const [ours, theirs] = pairOf(make, "socketpair");
+  fcntl(ours, F_SETFL, O_NONBLOCK);
+  return { ours, theirs };
+}
+
+function pipeEnds(): Ends {
+  const make = (fds: number) => syscall(syscallNumber("pipe2"), fds, O_CLOEXEC, 0, 0, 0, 0);
+  const [ours, theirs] = pairOf(make, "pipe2");
+  return { ours, theirs };
+}
+
+/** Moves a descriptor out of the way of those that the child will get. */
+function stage(fd: number): number {
+  const high = fcntl(fd, FCNTL.F_DUPFD_CLOEXEC, STAGED_FD_FIRST);
+  closeSync(fd);
+  return checked(high, "fcntl", "Cannot start a device process", "ERR_SANDBOX");
+}
+
+function openModule(file: string): number {
+  try {
+    return openSync(file, O_RDONLY);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new VmmError("ERR_FILE", `Cannot open the module "${file}": ${reason}`, { cause });
+  }
+}
+
+const SIGNAL_NAMES = new Map(
+  Object.entries(os.constants.signals).map(([name, number]) => [number as number, name]),
+);
+
+/** Decodes a status of wait4(2). */
+function exitOf(status: number, stderr: string): DeviceExit {
+  const number = status & 0x7f;
+  const signal = number === 0 ? undefined : (SIGNAL_NAMES.get(number) ?? `signal ${number}`);
+  const code = number === 0 ? (status >> 8) & 0xff : undefined;
+  const cause =
+    signal === "SIGSYS" ? " (it made a system call that its policy does not allow)" : "";
+  const how =
+    signal === undefined ? `exited with status ${code}` : `was killed by ${signal}${cause}`;
+  const said = stderr.trim().split("\n").at(-1) ?? "";
+  const reason = said === "" ? how : `${how}: ${said}`;
+  return { status: code, signal, reason, stderr };
+}
+
+/** A running device process, as its parent holds it. */
+export class DeviceProcess {
+  readonly pid: number;
+  /** The VMM's end of the socket: SOCK_SEQPACKET, non-blocking, close-on-exec. */
+  readonly socketFd: number;
+  /** Pieces of the sandbox that are missing; empty unless `allowWeak` was set. */
+  readonly weak: readonly string[];
+  #stderr = "";
+  #exit: DeviceExit | undefined;
+  readonly #listeners: ((exit: DeviceExit) => void)[] = [];
+  #socketOpen = true;
+
+  constructor(pid: number, ends: { socketFd: number; stderrFd: number; weak: readonly string[] }) {
+    this.pid = pid;
+    this.socketFd = ends.socketFd;
+    this.weak = ends.weak;
+    const pipe = new Socket({ fd: ends.stderrFd, readable: true, writable: false });
+    pipe.setEncoding("utf8");
+    pipe.on("data", (text: string) => this.#said(text));
+    pipe.on("error", () => {});
+    // The process holds the only other end, so this is its death.
+    pipe.on("close", () => this.#reap());
+  }
+
+  get stderr(): string {
+    return this.#stderr;
+  }
+
+  /** Calls `listener` when the process has ended, at once if it has already. */
+  onExit(listener: (exit: DeviceExit) => void): void {
+    if (this.#exit === undefined) this.#listeners.push(listener);
+    else listener(this.#exit);
+  }
+
+  /** Ends the process; the exit is reported as any other. */
+  kill(): void {
+    if (this.#exit === undefined) process.kill(this.pid, "SIGKILL");
+  }
+
+  /** Ends the process and closes the VMM's end of its socket. */
+  close(): void {
+    this.kill();
+    if (this.#socketOpen) closeSync(this.socketFd);
+    this.#socketOpen = false;
+  }
+
+  #said(text: string): void {
+    this.#stderr = (this.#stderr + text).slice(0, STDERR_CHARACTERS_MAX);
+  }
+
+  #reap(): void {
+    const status = waitFor(this.pid, WNOHANG);
+    if (status === undefined) {
+      setTimeout(() => this.#reap(), REAP_RETRY_MS);
+      return;
+    }
+    this.#exit = exitOf(status, this.#stderr);
+    for (const listener of this.#listeners) listener(this.#exit);
+  }
+}
+
+/** Status of a child that has ended, or undefined while it runs. */
+function waitFor(pid: number, options: number): number | undefined {
+  const status = Mapping.anonymous(4);
+  const result = syscall(syscallNumber("wait4"), pid, status.address, options, 0, 0, 0);
+  const value = status.words[0];
+  status.close();
+  return result === pid ? value : undefined;
+}
+
+/** Starts the program, isolated if at all possible; without namespaces only if the user said so. */
+function launch(options: SpawnOptions, programOf: (setup: Isolation) => Program): Launched {
+  const isolated = { parentPid: 0, weak: [] };
+  try {
+    return { pid: launchIsolated(programOf(isolated)), weak: [] };
+  } catch (error) {
+    if (!(error instanceof LaunchError)) throw error;
+    if (!options.allowWeak) {
+      throw new VmmError("ERR_SANDBOX", `${error.message}${hintFor(error)}`, error);
+    }
+    const weak = [`no namespaces and no root of its own: ${error.message}`];
+    return { pid: launchWeak(programOf({ parentPid: process.pid, weak })), weak };
+  }
+}
+
+type Isolation = Pick<DeviceSetup, "parentPid" | "weak">;
+
+interface Launched {
+  pid: number;
+  weak: readonly string[];
+}
+
+/**
+ * Starts a device process. It confines itself and then says READY on the socket.
+ *
+ * @throws VmmError ERR_FILE (module), ERR_GRANT (a grant cannot be opened), ERR_SANDBOX (a namespace
+ *   cannot be had and `allowWeak` is not set)
+ */
+export function spawnDevice(options: SpawnOptions): DeviceProcess {
+  const { id, seccomp } = options;
+  const entry = options.entry ?? path.join(PACKAGE_ROOT, "dist/host/runtime/main.js");
+  const granted = openGrants(options.grants);
+  const module = stage(openModule(options.module));
+  const [socket, stderr] = [socketEnds(), pipeEnds()];
+  const fds = [
+    stage(openSync("/dev/null", O_RDWR)),
+    stage(openSync("/dev/null", O_RDWR)),
+    stage(stderr.theirs),
+    stage(socket.theirs),
+    module,
+    ...granted.map(({ fd }) => stage(fd)),
+  ];
+  const grants = granted.map((grant, i) => ({ ...grant, fd: GRANT_FD_FIRST + i }));
+  const programOf = (isolation: Isolation): Program => {
+    const setup: DeviceSetup = { id, isolation: "process", seccomp, grants, ...isolation };
+    const argument = JSON.stringify(setup);
+    return { entry, nodeFlags: NODE_FLAGS, argument, environment: ENVIRONMENT, fds };
+  };
+  try {
+    const { pid, weak } = launch(options, programOf);
+    return new DeviceProcess(pid, { socketFd: socket.ours, stderrFd: stderr.ours, weak });
+  } catch (error) {
+    closeSync(socket.ours);
+    closeSync(stderr.ours);
+    throw error;
+  } finally {
+    for (const fd of fds) closeSync(fd);
+  }
+}

@@ -1,0 +1,88 @@
+// Node keeps threads that a device has no use for: V8's worker and its timer thread. They are ended
+// before the lock-down, so that no code but the device's own loop is left to need a system call.
+
+import { readdirSync, readFileSync } from "node:fs";
+import { VmmError } from "../errors.js";
+import { gettid, symbolAddress, syscall, tgkill } from "../ffi/libc.js";
+import { Mapping } from "../ffi/memory.js";
+import { SIGNAL } from "./linux.js";
+import { syscallNumber } from "./syscalls.js";
+
+/** struct sigaction of the kernel: handler, flags, restorer, mask, eight bytes each. */
+const SIGACTION_BYTES = 32;
+const SIGSET_BYTES = 8;
+/** Polls of /proc/self/task before a thread counts as one that does not end; each takes 20 µs. */
+const ENDING_POLLS_MAX = 100_000;
+
+/** A thread of this process. */
+interface Thread {
+  /** Its name in /proc, which counts in the pid namespace that mounted it. */
+  entry: string;
+  /** Its number for system calls, in this process's own pid namespace. */
+  tid: number;
+  /** Signals that it blocks; bit 0 is signal 1. */
+  blocked: bigint;
+}
+
+function taskEntries(): string[] {
+  return readdirSync("/proc/self/task");
+}
+
+function threadOf(entry: string): Thread {
+  const status = readFileSync(`/proc/self/task/${entry}/status`, "latin1");
+  const field = (name: string) => status.match(new RegExp(`^${name}:\\s+(.*)$`, "m"))?.[1] ?? "";
+  const tid = Number(field("NSpid").split("\t").at(-1));
+  return { entry, tid, blocked: BigInt(`0x${field("SigBlk")}`) };
+}
+
+function lets(thread: Thread, signal: number): boolean {
+  return ((thread.blocked >> BigInt(signal - 1)) & 1n) === 0n;
+}
+
+function rtSigaction(signal: number, action: Mapping): number {
+  const nr = syscallNumber("rt_sigaction");
+  return syscall(nr, signal, action.address, 0, SIGSET_BYTES, 0, 0);
+}
+
+/** Takes away every signal handler, glibc's own two included; SIGPIPE stays ignored. */
+export function resetSignals(): void {
+  const action = Mapping.anonymous(SIGACTION_BYTES);
+  for (let signal = 1; signal <= SIGNAL.SIGNALS; signal++) {
+    if (signal === SIGNAL.SIGKILL || signal === SIGNAL.SIGSTOP) continue;
+    const handler = signal === SIGNAL.SIGPIPE ? SIGNAL.SIG_IGN : SIGNAL.SIG_DFL;
+    action.view.setBigUint64(0, BigInt(handler), true);
+    rtSigaction(signal, action);
+  }
+  action.close();
+}
+
+/**
+ * Ends all other threads that let a signal through; each must be idle. There is no system call that
+ * ends another thread, but a thread ends itself when it calls exit(2), and a signal handler is called
+ * with the number of its signal as the first argument. So libc's `syscall` is installed as the handler
+ * of the real-time signal whose number is that of exit(2): the thread calls `syscall(SYS_exit, …)`.
+ *
+ * One thread of Node's blocks all signals and stays: the one that starts the debugger on SIGUSR1. It
+ * waits for a semaphore that nothing can raise any more once resetSignals() has run.
+ *
+ * @returns how many threads are left
+ */
+export function endIdleThreads(): number {
+  const exit = syscallNumber("exit");
+  const action = Mapping.anonymous(SIGACTION_BYTES);
+  action.view.setBigUint64(0, BigInt(symbolAddress("syscall")), true);
+  action.view.setBigUint64(8, BigInt(SIGNAL.SA_RESTORER), true);
+  if (rtSigaction(exit, action) !== 0) {
+    throw new VmmError("ERR_SANDBOX", "Cannot end idle threads: rt_sigaction failed");
+  }
+  action.close();
+  const own = gettid();
+  const threads = taskEntries().map(threadOf);
+  const ending = threads.filter((thread) => thread.tid !== own && lets(thread, exit));
+  for (const { tid } of ending) tgkill(process.pid, tid, exit);
+  for (let i = 0; i < ENDING_POLLS_MAX; i++) {
+    const left = taskEntries();
+    if (!ending.some(({ entry }) => left.includes(entry))) return left.length;
+  }
+  throw new VmmError("ERR_SANDBOX", "Cannot end idle threads: they did not end");
+}

@@ -1,0 +1,57 @@
+// What a device process must look like from outside before a guest may run on it.
+
+import { VmmError } from "../errors.js";
+import { GRANT_FD_FIRST, type SeccompMode, SOCKET_FD } from "./lockdown.js";
+import { NAMESPACES, type Proof } from "./proof.js";
+
+/** Mode 2 of /proc/PID/status, Seccomp: a filter (proc(5)). */
+const SECCOMP_MODE_FILTER = 2;
+
+export interface Expected {
+  id: string;
+  seccomp: SeccompMode;
+  /** Descriptors granted. */
+  grantCount: number;
+  /** The user accepted that this kernel, or this user, cannot have every piece. */
+  allowWeak: boolean;
+}
+
+/** What of the sandbox is missing, in a user's words; empty when everything is there. */
+export function missingFrom(proof: Proof, expected: Expected): string[] {
+  const missing: string[] = [];
+  const need = (holds: boolean, what: string) => {
+    if (!holds) missing.push(what);
+  };
+  const fdsMax = GRANT_FD_FIRST + expected.grantCount;
+  const extra = proof.fds.filter(({ fd }) => fd >= fdsMax || fd === SOCKET_FD + 1);
+  if (expected.seccomp !== "off") {
+    need(proof.seccomp === SECCOMP_MODE_FILTER, "a system call filter on every thread");
+  }
+  need(proof.noNewPrivs, "no_new_privs on every thread");
+  need(/^0+$/.test(proof.capabilities), `no capabilities (it has ${proof.capabilities})`);
+  need(proof.wxPages === 0, `no page writable and executable (it has ${proof.wxPages})`);
+  need(
+    extra.length === 0,
+    `no descriptors but its own (it has ${extra.map(({ target }) => target)})`,
+  );
+  if (!expected.allowWeak) {
+    const shared = NAMESPACES.filter((name) => !proof.namespaces.includes(name));
+    need(shared.length === 0, `namespaces of its own (it shares ${shared.join(", ")})`);
+  }
+  return missing;
+}
+
+/**
+ * Refuses a device that is less confined than was asked for.
+ *
+ * @throws VmmError ERR_SANDBOX naming each piece that is missing
+ */
+export function verifyProof(proof: Proof, expected: Expected): void {
+  const missing = missingFrom(proof, expected);
+  if (missing.length === 0) return;
+  const { id } = expected;
+  throw new VmmError(
+    "ERR_SANDBOX",
+    `Cannot trust device ${id}, process ${proof.pid}: measured from outside it lacks ${missing.join("; ")}`,
+  );
+}
