@@ -75,8 +75,8 @@ export class Cpio {
   }
 
   /**
-   * Writes the archive to `file`, in one step as others see it. Several may be appended to each other
-   * to be unpacked as one.
+   * Writes the archive to `file`, in one step as others see it. Several may be appended to each
+   * other to be unpacked as one.
    */
   write(file: string): void {
     const unfinished = `${file}.${process.pid}`;

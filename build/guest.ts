@@ -1,8 +1,9 @@
-// The guest programs of test/guest/. They are committed as built, so that neither tests nor the demo
-// need a C compiler; this script copies them to dist/guest/, where the packed package has them.
+// The guest programs of test/guest/. They are committed as built, so that neither tests nor the
+// demo need a C compiler; this script copies them to dist/guest/, where the packed package has
+// them.
 //
 //   node dist/build/guest.js              copies
-//   node dist/build/guest.js --rebuild    compiles first, with $CC or cc; the result is to be committed
+//   node dist/build/guest.js --rebuild    compiles first, with $CC or cc; commit the result
 
 import { spawnSync } from "node:child_process";
 import fs from "node:fs";

@@ -1,6 +1,6 @@
-// The test machine: an initramfs that makes Debian's kernel a guest to be tested, and another that makes
-// the same kernel a KVM host for it, with this checkout inside. Everything goes to dist/machine/;
-// Debian packages are downloaded and unpacked there, never installed.
+// The test machine: an initramfs that makes Debian's kernel a guest to be tested, and another that
+// makes the same kernel a KVM host for it, with this checkout inside. Everything goes to
+// dist/machine/; Debian packages are downloaded and unpacked there, never installed.
 
 import { spawnSync } from "node:child_process";
 import fs from "node:fs";

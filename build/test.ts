@@ -1,4 +1,5 @@
-// The test runner: `npm test`, or `npm test -- virtio cli` for the files whose names contain a word.
+// The test runner: `npm test`, or `npm test -- virtio cli` for the files whose names contain a
+// word.
 //
 // One process a file, because a seccomp filter or a dead worker must not reach the next file; fast
 // files first. A file fails when a test in it fails, when it crashes, hangs or runs no test at all.

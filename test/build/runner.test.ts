@@ -8,7 +8,8 @@ import * as assert from "uvu/assert";
 const DIST = fileURLToPath(new URL("../..", import.meta.url));
 const RUNNER = path.join(DIST, "build", "test.js");
 
-const PASSES = `import { test } from "uvu"; test("one", () => {}); test("two", () => {}); test.run();`;
+const PASSES = `import { test } from "uvu";
+  test("one", () => {}); test("two", () => {}); test.run();`;
 const FAILS = `import { test } from "uvu"; import * as assert from "uvu/assert";
   test("fine", () => {}); test("wrong sum", () => assert.is(1 + 1, 3)); test.run();`;
 

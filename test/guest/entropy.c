@@ -1,5 +1,5 @@
-// A polling virtio-rng driver (virtio v1.2 §5.4): reads entropy from every rng device, looks whether
-// it could be random, or, with `bench`, measures how fast it comes.
+// A polling virtio-rng driver (virtio v1.2 §5.4): reads entropy from every rng device, looks
+// whether it could be random, or, with `bench`, measures how fast it comes.
 //
 //   bytes=65536 depth=1 request=4096 segments=1      what is read, in which pieces
 //   event_idx=1 indirect=1                           features to accept where they are offered
@@ -223,8 +223,8 @@ static bool bits_look_random(void) {
   return fine;
 }
 
-// Chi-square over the 256 byte values: 255 on average, sigma 22.6. 8 sigma to either side: a counter
-// has 0 and a text has thousands. With fewer than 5 of each value expected it says nothing.
+// Chi-square over the 256 byte values: 255 on average, sigma 22.6. 8 sigma to either side: a
+// counter has 0 and a text has thousands. With fewer than 5 of each value expected it says nothing.
 static bool bytes_look_random(void) {
   if (job.received < 5 * 256) return true;
   uint64_t sum = 0;

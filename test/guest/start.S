@@ -1,6 +1,6 @@
 // From the loader to CPL 3. Two ways in: the 64-bit Linux entry (long mode, RSI = boot_params) and
-// PVH (32-bit protected mode, paging off, EBX = hvm_start_info). One way on: long mode, our own page
-// tables, IOPL 3, CPL 3, then main().
+// PVH (32-bit protected mode, paging off, EBX = hvm_start_info). One way on: long mode, our own
+// page tables, IOPL 3, CPL 3, then main().
 //
 // Why CPL 3: a software KVM runs CPL 0 in its instruction emulator, a thousand times slower than
 // user code, and that emulator lacks iretq and ltr. With IOPL 3 user code can do all that a polling
@@ -27,9 +27,9 @@
 	.asciz "Xen"
 	.long start32
 
-// Identity map of the first 2 MiB, where this program is; main() maps the rest of the 4 GiB, at full
-// speed. Every page is the user's. Assembles for 32 and for 64-bit mode. (Pages of 1 GiB would need
-// fewer lines, but not every KVM's guests have them.)
+// Identity map of the first 2 MiB, where this program is; main() maps the rest of the 4 GiB, at
+// full speed. Every page is the user's. Assembles for 32 and for 64-bit mode. (Pages of 1 GiB would
+// need fewer lines, but not every KVM's guests have them.)
 	.macro MAP_2_MIB
 	movl $pdpt + PAGE_USER, pml4
 	movl $page_directories + PAGE_USER, pdpt

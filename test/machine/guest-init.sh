@@ -1,6 +1,6 @@
 #!/bin/busybox sh
-# /init of the guest under test: loads the virtio drivers, looks whether entropy comes from the virtio
-# device and powers off. `test.bytes=N` on the kernel command line says how much to read.
+# /init of the guest under test: loads the virtio drivers, looks whether entropy comes from the
+# virtio device and powers off. `test.bytes=N` on the kernel command line says how much to read.
 /bin/busybox --install -s /bin
 export PATH=/bin
 mount -t proc proc /proc

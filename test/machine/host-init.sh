@@ -1,6 +1,6 @@
 #!/bin/busybox sh
-# /init of the emulated host: loads KVM, runs the jobs one after the other, powers off. What the jobs
-# print goes to the second serial port, so that this kernel's own messages stay out of it:
+# /init of the emulated host: loads KVM, runs the jobs one after the other, powers off. What the
+# jobs print goes to the second serial port, so that this kernel's own messages stay out of it:
 #   @@start 0 … @@end 0 STATUS … @@off
 /bin/busybox --install -s /bin
 export PATH=/bin HOME=/tmp

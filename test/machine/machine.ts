@@ -1,9 +1,9 @@
-// Runs commands where KVM is a real one: on this machine when its CPU has hardware virtualisation, and
-// otherwise on Debian's kernel in QEMU, which emulates a CPU that has it (AMD SVM). The emulated host
-// is made by build/machine.ts, and what goes on in it is in host-init.sh.
+// Runs commands where KVM is a real one: on this machine when its CPU has hardware virtualisation,
+// and otherwise on Debian's kernel in QEMU, which emulates a CPU that has it (AMD SVM). The
+// emulated host is made by build/machine.ts, and what goes on in it is in host-init.sh.
 //
-// The emulation is not perfect: about one emulated host in thirty vanishes with all that is in it. What
-// had not ended by then runs again in a fresh one, and the test log says so.
+// The emulation is not perfect: about one emulated host in thirty vanishes with all that is in it.
+// What had not ended by then runs again in a fresh one, and the test log says so.
 
 import { spawn } from "node:child_process";
 import fs from "node:fs";
@@ -73,7 +73,7 @@ function emulationWanted(): boolean {
 
 let images: MachineImages | undefined;
 
-/** Why jobs cannot run here, or undefined when they can. In CI the lack of a download is an error. */
+/** Why jobs cannot run here, or undefined when they can. In CI a failed download is an error. */
 export function machineUnavailable(): string | undefined {
   const lacking =
     missing("dpkg", "dpkg") ??
@@ -223,8 +223,8 @@ function runHere(job: Job): Promise<JobResult> {
 }
 
 /**
- * Runs `jobs` one after the other on a machine with a real KVM; call machineUnavailable() first. All
- * jobs share one boot of an emulated host, which takes 10 s: pass several.
+ * Runs `jobs` one after the other on a machine with a real KVM; call machineUnavailable() first.
+ * All jobs share one boot of an emulated host, which takes 10 s: pass several.
  */
 export async function runInMachine(jobs: Job[]): Promise<JobResult[]> {
   if (emulationWanted()) return runEmulated(jobs);

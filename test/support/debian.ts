@@ -1,6 +1,6 @@
-// Programs that tests need from Debian packages. They are installed without asking only where nobody
-// minds: by root in CI (CI=true), or when BULKHEAD_TEST_INSTALL=1 says so. Elsewhere the test is
-// skipped, and the reason names the command that installs them.
+// Programs that tests need from Debian packages. They are installed without asking only where
+// nobody minds: by root in CI (CI=true), or when BULKHEAD_TEST_INSTALL=1 says so. Elsewhere the
+// test is skipped, and the reason names the command that installs them.
 
 import { spawnSync } from "node:child_process";
 import fs from "node:fs";
@@ -23,7 +23,8 @@ function aptGet(...args: string[]): boolean {
 }
 
 /**
- * Makes `program` available if that is allowed; returns why it is not, or undefined when it is there.
+ * Makes `program` available if that is allowed; returns why it is not, or undefined when it is
+ * there.
  *
  * @param debianPackage the package that has it
  */
