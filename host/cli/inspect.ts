@@ -29,7 +29,7 @@ function capabilityTable({ facts, grants }: Inspection): string {
 function describe(path: string, inspection: Inspection): string {
   const { manifest, imports } = inspection.facts;
   const facts = [
-    ["module", `${path}, ${inspection.moduleBytes} bytes`],
+    ["module", `${path}, ${inspection.module.length} bytes`],
     ["name", manifest.name],
     ["virtio id", `${manifest.virtioId}`],
     ["queues", manifest.queues.join(", ")],
@@ -51,8 +51,8 @@ export async function inspect(target: string, options: InspectOptions): Promise<
   checkModule(target, module);
   const inspection = inspectDevice(module);
   if (options.json === true) {
-    const { moduleBytes, facts } = inspection;
-    sayJson({ module, moduleBytes, ...facts, policy: policyJson(inspection) });
+    const { module: bytes, facts } = inspection;
+    sayJson({ module, moduleBytes: bytes.length, ...facts, policy: policyJson(inspection) });
   } else {
     say(STDOUT, describe(module, inspection));
   }

@@ -1,17 +1,18 @@
 // The devices of a VM, seen from the supervisor: check what each asks for against what it is granted,
 // start it where it shall run, and measure from outside what it really got.
 
-import { readFileSync } from "node:fs";
 import { Worker } from "node:worker_threads";
 import { assert, VmmError } from "../errors.js";
 import type { Vm } from "../kvm/kvm.js";
-import { checkImports, openGrants, type ResolvedGrant, resolveGrants } from "../sandbox/grants.js";
-import { inspectModule, MODULE_BYTES_MAX, type ModuleFacts } from "../sandbox/manifest.js";
+import { openGrants } from "../sandbox/grants.js";
+import type { Manifest } from "../sandbox/manifest.js";
 import { type Proof, proofOf } from "../sandbox/proof.js";
 import { type DeviceExit, type DeviceProcess, spawnDevice } from "../sandbox/spawn.js";
+import { verifyProof } from "../sandbox/verify.js";
 import type { DeviceConfig, UntimedEvent, VmConfig } from "./config.js";
 import { EventFd } from "./eventfd.js";
 import type { StopRequest } from "./exit.js";
+import { type Inspection, inspectDevice } from "./inspect.js";
 import type { IoCommand, IoDeviceData, IoReport, IoWorkerData } from "./io-worker.js";
 import { virtioMmioWindow } from "./layout.js";
 import type { Ram } from "./ram.js";
@@ -27,9 +28,7 @@ const DEVICE_START_TIMEOUT_MS = 30_000;
 export class DeviceSlot {
   readonly index: number;
   readonly config: DeviceConfig;
-  readonly module: Uint8Array;
-  readonly facts: ModuleFacts;
-  readonly grants: ResolvedGrant[];
+  readonly #inspection: Inspection;
   readonly startedAt = performance.now();
   process: DeviceProcess | undefined;
   ready = false;
@@ -40,11 +39,12 @@ export class DeviceSlot {
   constructor(index: number, config: DeviceConfig) {
     this.index = index;
     this.config = config;
-    this.module = readModule(config);
-    this.facts = inspectModule(this.module);
-    checkImports(this.facts);
-    this.grants = resolveGrants(this.facts.manifest, config.grants);
-    this.#notify = this.facts.manifest.queues.map(() => EventFd.create());
+    this.#inspection = inspectDevice(config.module, config.grants);
+    this.#notify = this.#manifest.queues.map(() => EventFd.create());
+  }
+
+  get #manifest(): Manifest {
+    return this.#inspection.facts.manifest;
   }
 
   get window(): { base: number; bytes: number; gsi: number } {
@@ -63,7 +63,7 @@ export class DeviceSlot {
   get ioData(): IoDeviceData {
     return {
       id: this.config.id,
-      manifest: this.facts.manifest,
+      manifest: this.#manifest,
       notifyFds: this.#notify.map((notify) => notify.fd),
       interruptFd: this.#interrupt.fd,
     };
@@ -73,20 +73,18 @@ export class DeviceSlot {
   start(options: { allowWeak: boolean; onExit: (exit: DeviceExit) => void }): IoCommand {
     const device = this.index;
     if (this.config.isolation === "inline") {
-      const grants = openGrants(this.grants);
-      return { type: "attach-inline", device, module: this.module, grants };
+      const { module, grants } = this.#inspection;
+      return { type: "attach-inline", device, module, grants: openGrants(grants) };
     }
     this.process = spawnDevice({
       id: this.config.id,
       module: this.config.module,
-      manifest: this.facts.manifest,
-      imports: this.facts.imports,
-      grants: this.grants,
+      grants: this.#inspection.grants,
       seccomp: this.config.seccomp,
       allowWeak: options.allowWeak,
     });
     this.process.onExit(options.onExit);
-    return { type: "attach-process", device, socketFd: this.process.socketFd };
+    return { type: "attach-process", device, socketFd: this.process.takeSocket() };
   }
 
   /** Pid of the process in which the device's code runs. */
@@ -95,14 +93,21 @@ export class DeviceSlot {
   }
 
   /** The event that tells of a confined device, from what the kernel says of its process. */
-  readyEvent(): UntimedEvent {
+  readyEvent(allowWeak: boolean): UntimedEvent {
     const proof = this.proof();
+    if (this.process !== undefined) this.#verify(proof, allowWeak);
     const { id, isolation } = this.config;
     const startMs = performance.now() - this.startedAt;
     const fds = proof.fds.length;
-    const syscalls = this.process?.syscalls ?? null;
+    const filtered = isolation === "process" && this.config.seccomp !== "off";
+    const syscalls = filtered ? this.#inspection.syscalls.length : null;
     const { wxPages } = proof;
     return { event: "device-ready", id, pid: this.pid, isolation, syscalls, fds, wxPages, startMs };
+  }
+
+  #verify(proof: Proof, allowWeak: boolean): void {
+    const { id, seccomp } = this.config;
+    verifyProof(proof, { id, seccomp, grantCount: this.#inspection.grants.length, allowWeak });
   }
 
   /** What the kernel says of that process, right now. */
@@ -115,22 +120,6 @@ export class DeviceSlot {
     for (const notify of this.#notify) notify.close();
     this.#interrupt.close();
   }
-}
-
-function readModule(config: DeviceConfig): Uint8Array {
-  let bytes: Uint8Array;
-  try {
-    bytes = readFileSync(config.module);
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    const message = `Cannot read the module of device ${config.id}, "${config.module}": ${reason}`;
-    throw new VmmError("ERR_FILE", message, { cause });
-  }
-  if (bytes.length > MODULE_BYTES_MAX) {
-    const message = `Cannot use "${config.module}": ${bytes.length} bytes, a module has at most ${MODULE_BYTES_MAX}`;
-    throw new VmmError("ERR_MODULE", message);
-  }
-  return bytes;
 }
 
 interface DeviceSetOptions {
@@ -237,7 +226,7 @@ export class DeviceSet {
   /** The device says that it is confined; only what /proc says of it counts. */
   #deviceReady(slot: DeviceSlot): void {
     try {
-      this.#emit(slot.readyEvent());
+      this.#emit(slot.readyEvent(this.#allowWeak));
     } catch (error) {
       this.#settleReady?.reject(error as Error);
       return;

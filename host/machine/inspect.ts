@@ -3,15 +3,15 @@
 
 import { readFileSync } from "node:fs";
 import { VmmError } from "../errors.js";
+import { GRANT_FD_FIRST } from "../sandbox/descriptors.js";
 import {
   checkImports,
   type GrantSpec,
   type ResolvedGrant,
   resolveGrants,
 } from "../sandbox/grants.js";
-import { GRANT_FD_FIRST, SOCKET_FD } from "../sandbox/lockdown.js";
 import { inspectModule, type Manifest, type ModuleFacts } from "../sandbox/manifest.js";
-import { type Policy, policyOf, syscallsOf } from "../sandbox/policy.js";
+import { type Policy, policyOfDevice, syscallsOf } from "../sandbox/policy.js";
 
 /** A grant, and the descriptor that it becomes in the device's process. */
 export interface PlacedGrant extends ResolvedGrant {
@@ -19,7 +19,7 @@ export interface PlacedGrant extends ResolvedGrant {
 }
 
 export interface Inspection {
-  moduleBytes: number;
+  module: Uint8Array;
   facts: ModuleFacts;
   grants: PlacedGrant[];
   policy: Policy;
@@ -51,8 +51,8 @@ export function inspectDevice(path: string, given?: Record<string, GrantSpec>): 
   checkImports(facts);
   const resolved = resolveGrants(facts.manifest, given ?? everythingAsked(facts.manifest));
   const grants = resolved.map((grant, index) => ({ ...grant, fd: GRANT_FD_FIRST + index }));
-  const policy = policyOf({ socketFd: SOCKET_FD, grants, imports: facts.imports });
-  return { moduleBytes: module.length, facts, grants, policy, syscalls: syscallsOf(policy) };
+  const policy = policyOfDevice(facts, resolved);
+  return { module, facts, grants, policy, syscalls: syscallsOf(policy) };
 }
 
 function readModule(path: string): Uint8Array {

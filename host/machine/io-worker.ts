@@ -5,13 +5,14 @@
 import { parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
 import { assert } from "../errors.js";
 import { close } from "../ffi/libc.js";
+import type { InlineChannel } from "../runtime/inline.js";
 import type { GrantedFd } from "../sandbox/grants.js";
-import type { Manifest } from "../sandbox/manifest.js";
+import type { Manifest, ModuleFacts } from "../sandbox/manifest.js";
 import { DeviceLink } from "../virtio/link.js";
 import { GuestMemory } from "../virtio/memory.js";
 import { MmioTransport } from "../virtio/mmio.js";
 import { RegisterFile } from "../virtio/registers.js";
-import { type Channel, SocketChannel } from "../wire/channel.js";
+import { SocketChannel } from "../wire/channel.js";
 import { EPOLLET, EPOLLIN, EPOLLOUT, Epoll } from "./epoll.js";
 import { EventFd } from "./eventfd.js";
 import { MailboxServer, type RegisterAccess } from "./mailbox.js";
@@ -41,8 +42,14 @@ export interface IoWorkerData {
 /** Supervisor → I/O worker, followed by a signal of the wake descriptor. */
 export type IoCommand =
   | { type: "attach-process"; device: number; socketFd: number }
-  | { type: "attach-inline"; device: number; module: Uint8Array; grants: GrantedFd[] }
+  | AttachInline
   | { type: "stop" };
+interface AttachInline {
+  type: "attach-inline";
+  device: number;
+  module: Uint8Array;
+  grants: GrantedFd[];
+}
 
 /** I/O worker → supervisor. */
 export type IoReport =
@@ -50,6 +57,9 @@ export type IoReport =
   | { type: "closed"; device: number }
   | { type: "broken"; device: number; reason: string }
   | { type: "log"; device: number; text: string };
+
+/** Messages of an inline device in one turn: a driver that always has more must not starve the others. */
+const INLINE_MESSAGES_MAX = 64;
 
 /** One device: its registers, and the channel to where its code runs. */
 class IoDevice {
@@ -61,7 +71,9 @@ class IoDevice {
   readonly #index: number;
   #socketFd = -1;
   #watched = 0;
-  #inline = false;
+  #inline: InlineChannel | undefined;
+  /** Wakes this thread again for an inline device that has more to say than one turn allows. */
+  readonly #again = EventFd.create();
 
   constructor(index: number, data: IoDeviceData, worker: IoWorker) {
     const { id, manifest } = data;
@@ -87,6 +99,7 @@ class IoDevice {
       closed: () => this.#detach({ type: "closed", device: index }),
       broken: (reason) => this.#detach({ type: "broken", device: index, reason }),
     });
+    this.#epoll.add(this.#again.fd, EPOLLIN | EPOLLET, () => this.#settle());
     for (const [queue, fd] of data.notifyFds.entries()) {
       this.#epoll.add(fd, EPOLLIN | EPOLLET, () => this.#kick(queue));
     }
@@ -100,8 +113,8 @@ class IoDevice {
     this.#settle();
   }
 
-  attachInline(channel: Channel): void {
-    this.#inline = true;
+  attachInline(channel: InlineChannel): void {
+    this.#inline = channel;
     this.#link.attach(channel);
     this.#settle();
   }
@@ -128,12 +141,21 @@ class IoDevice {
 
   /** After anything happened: an inline device has answered by now; a socket may have become full. */
   #settle(): void {
-    if (this.#inline) this.#link.onReadable();
+    if (this.#inline !== undefined) this.#serveInline(this.#inline);
     if (this.#socketFd === -1) return;
     const wanted = this.#link.wantsWritable ? EPOLLIN | EPOLLOUT : EPOLLIN;
     if (wanted === this.#watched) return;
     this.#watched = wanted;
     this.#epoll.modify(this.#socketFd, wanted);
+  }
+
+  #serveInline(channel: InlineChannel): void {
+    for (let i = 0; i < INLINE_MESSAGES_MAX; i++) {
+      if (this.#link.wantsWritable) this.#link.onWritable();
+      if (this.#inline === undefined || !channel.ready) return;
+      this.#link.onReadable();
+    }
+    this.#again.signal();
   }
 
   #detach(report: IoReport): void {
@@ -142,11 +164,12 @@ class IoDevice {
       close(this.#socketFd);
       this.#socketFd = -1;
     }
-    this.#inline = false;
+    this.#inline = undefined;
     this.#post({ ...report, device: this.#index });
   }
 
   close(): void {
+    this.#again.close();
     if (this.#socketFd !== -1) close(this.#socketFd);
   }
 }
@@ -208,11 +231,20 @@ class IoWorker {
     if (command.type === "attach-process") {
       device.attachSocket(command.socketFd);
     } else {
-      // Loaded only for a device that was asked to run inside the VMM.
-      const { createInlineChannel } = await import("../runtime/inline.js");
-      device.attachInline(createInlineChannel(command.module, { grants: command.grants }));
+      device.attachInline(await inlineChannel(command));
     }
   }
+}
+
+/** The device of `command`, running in this thread; its code is loaded only for such a device. */
+async function inlineChannel(command: AttachInline): Promise<InlineChannel> {
+  const [{ InlineChannel }, { DeviceInstance }, { GrantedFiles }] = await Promise.all([
+    import("../runtime/inline.js"),
+    import("../runtime/instance.js"),
+    import("../runtime/wasi_snapshot_preview1.js"),
+  ]);
+  const world = ({ manifest }: ModuleFacts) => new GrantedFiles(manifest, command.grants);
+  return new InlineChannel(DeviceInstance.create(command.module, world));
 }
 
 function main(): void {

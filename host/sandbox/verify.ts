@@ -1,7 +1,8 @@
 // What a device process must look like from outside before a guest may run on it.
 
 import { VmmError } from "../errors.js";
-import { GRANT_FD_FIRST, type SeccompMode, SOCKET_FD } from "./lockdown.js";
+import { GRANT_FD_FIRST, SOCKET_FD } from "./descriptors.js";
+import type { SeccompMode } from "./lockdown.js";
 import { NAMESPACES, type Proof } from "./proof.js";
 
 /** Mode 2 of /proc/PID/status, Seccomp: a filter (proc(5)). */
