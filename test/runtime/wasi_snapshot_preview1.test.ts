@@ -1,0 +1,195 @@
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { LinearMemory } from "../../host/runtime/linear-memory.js";
+import {
+  ERRNO_BADF,
+  ERRNO_FAULT,
+  ERRNO_INVAL,
+  ERRNO_NOTCAPABLE,
+  ERRNO_SUCCESS,
+  GrantedFiles,
+  IO_BYTES_MAX,
+  IOVECS_MAX,
+} from "../../host/runtime/wasi_snapshot_preview1.js";
+import type { Right } from "../../host/sandbox/manifest.js";
+import { manifest, pattern } from "./support.js";
+
+const PAGE = 65536;
+const EISDIR = 31;
+const IOVS = 16;
+const COUNT = 8;
+
+const directory = fs.mkdtempSync(path.join(os.tmpdir(), "bulkhead-wasi-"));
+test.after(() => fs.rmSync(directory, { recursive: true }));
+
+const EMPTY = new WebAssembly.Module(Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0));
+
+/** A module's view of the world: fd 3 is `file`, fd 4 was not granted. */
+class Guest {
+  readonly memory: WebAssembly.Memory;
+  readonly files: GrantedFiles;
+  readonly fd: number;
+
+  constructor(file: string, rights: Right[] = ["read", "write"], pages = 1) {
+    this.fd = fs.openSync(file, rights.includes("write") ? "r+" : "r");
+    this.memory = new WebAssembly.Memory({ initial: pages, maximum: 64 });
+    const capability = { kind: "file" as const, rights, required: false };
+    const names = [
+      { ...capability, name: "image" },
+      { ...capability, name: "log" },
+    ];
+    const grants = [{ name: "image", kind: "file" as const, rights, fd: this.fd }];
+    this.files = new GrantedFiles(manifest({ capabilities: names }), grants);
+    this.files.attach(new WebAssembly.Instance(EMPTY), new LinearMemory(this.memory));
+  }
+
+  get view(): DataView {
+    return new DataView(this.memory.buffer);
+  }
+
+  /** Writes iovecs to IOVS and returns their number. */
+  iovecs(...pairs: [pointer: number, bytes: number][]): number {
+    for (const [i, [pointer, bytes]] of pairs.entries()) {
+      this.view.setUint32(IOVS + i * 8, pointer, true);
+      this.view.setUint32(IOVS + i * 8 + 4, bytes, true);
+    }
+    return pairs.length;
+  }
+
+  read(...pairs: [pointer: number, bytes: number][]): number {
+    return this.files.fd_read(3, IOVS, this.iovecs(...pairs), COUNT);
+  }
+
+  get count(): number {
+    return this.view.getUint32(COUNT, true);
+  }
+
+  bytes(from: number, count: number): Uint8Array {
+    return new Uint8Array(this.memory.buffer).slice(from, from + count);
+  }
+}
+
+/** A file with these bytes. */
+function fileWith(bytes: Uint8Array): string {
+  const file = path.join(directory, `${fs.readdirSync(directory).length}`);
+  fs.writeFileSync(file, bytes);
+  return file;
+}
+
+test("fd_read() reads to the pointer and counts, from where the last call ended", () => {
+  const guest = new Guest(fileWith(pattern(100)));
+  assert.is(guest.read([1001, 60]), ERRNO_SUCCESS);
+  assert.is(guest.count, 60);
+  assert.equal(guest.bytes(1001, 60), pattern(100).slice(0, 60));
+  assert.is(guest.read([1001, 60]), ERRNO_SUCCESS);
+  assert.is(guest.count, 40);
+  assert.is(guest.read([1001, 60]), ERRNO_SUCCESS);
+  assert.is(guest.count, 0);
+});
+
+test("fd_read() fills the first iovec that is not empty, and no more", () => {
+  const guest = new Guest(fileWith(pattern(100)));
+  assert.is(guest.read([5000, 0], [6000, 10], [7000, 10]), ERRNO_SUCCESS);
+  assert.is(guest.count, 10);
+  assert.equal(guest.bytes(6000, 10), pattern(10));
+  assert.equal(guest.bytes(7000, 10), new Uint8Array(10));
+});
+
+test("fd_read() refuses a pointer or a length that leaves the memory, and reads nothing", () => {
+  const guest = new Guest(fileWith(pattern(100)));
+  const wild: [number, number][] = [
+    [PAGE - 9, 10],
+    [PAGE, 1],
+    [0xffffffff, 1],
+    [0, 0xffffffff],
+    [0xfffffff0, 0xfffffff0],
+  ];
+  for (const pair of wild) assert.is(guest.read(pair), ERRNO_FAULT, `${pair}`);
+  assert.is(guest.read([PAGE - 10, 10]), ERRNO_SUCCESS);
+  assert.equal(guest.bytes(PAGE - 10, 10), pattern(10));
+});
+
+test("fd_read() refuses an iovec array that leaves the memory, or is too long", () => {
+  const guest = new Guest(fileWith(pattern(100)));
+  assert.is(guest.files.fd_read(3, PAGE - 7, 1, COUNT), ERRNO_FAULT);
+  assert.is(guest.files.fd_read(3, -8, 1, COUNT), ERRNO_FAULT);
+  assert.is(guest.files.fd_read(3, 0, IOVECS_MAX + 1, COUNT), ERRNO_INVAL);
+  assert.is(guest.files.fd_read(3, 0, -1, COUNT), ERRNO_INVAL);
+});
+
+test("fd_read() refuses a count that cannot be stored before it loses bytes", () => {
+  const guest = new Guest(fileWith(pattern(100)));
+  guest.iovecs([1000, 10]);
+  assert.is(guest.files.fd_read(3, IOVS, 1, PAGE - 3), ERRNO_FAULT);
+  assert.is(guest.read([1000, 10]), ERRNO_SUCCESS);
+  assert.equal(guest.bytes(1000, 10), pattern(10));
+});
+
+test("fd_read() knows the memory as it is after growing", () => {
+  const guest = new Guest(fileWith(pattern(100)));
+  assert.is(guest.read([PAGE, 10]), ERRNO_FAULT);
+  guest.memory.grow(1);
+  assert.is(guest.read([PAGE, 10]), ERRNO_SUCCESS);
+  assert.equal(guest.bytes(PAGE, 10), pattern(10));
+});
+
+test("fd_read() cuts a transfer at IO_BYTES_MAX", () => {
+  const guest = new Guest("/dev/zero", ["read"], 64);
+  assert.is(guest.read([PAGE, 2 * IO_BYTES_MAX]), ERRNO_SUCCESS);
+  assert.is(guest.count, IO_BYTES_MAX);
+});
+
+test("fd_read() and fd_write() know granted descriptors only", () => {
+  const guest = new Guest(fileWith(pattern(100)));
+  guest.iovecs([1000, 10]);
+  for (const fd of [-1, 0, 1, 2, 4, 5, guest.fd + 1000]) {
+    assert.is(guest.files.fd_read(fd, IOVS, 1, COUNT), ERRNO_BADF, `fd ${fd}`);
+    assert.is(guest.files.fd_write(fd, IOVS, 1, COUNT), ERRNO_BADF, `fd ${fd}`);
+  }
+});
+
+test("fd_write() and fd_pwrite() refuse a descriptor granted for reading", () => {
+  const guest = new Guest(fileWith(pattern(100)), ["read"]);
+  guest.iovecs([1000, 10]);
+  assert.is(guest.files.fd_write(3, IOVS, 1, COUNT), ERRNO_NOTCAPABLE);
+  assert.is(guest.files.fd_pwrite(3, IOVS, 1, 0n, COUNT), ERRNO_NOTCAPABLE);
+});
+
+test("fd_read() and fd_pread() refuse a descriptor granted for writing", () => {
+  const guest = new Guest(fileWith(pattern(100)), ["write"]);
+  guest.iovecs([1000, 10]);
+  assert.is(guest.files.fd_read(3, IOVS, 1, COUNT), ERRNO_NOTCAPABLE);
+  assert.is(guest.files.fd_pread(3, IOVS, 1, 0n, COUNT), ERRNO_NOTCAPABLE);
+});
+
+test("fd_read() returns WASI's errno, which is not Linux's", () => {
+  const guest = new Guest(directory, ["read"]);
+  assert.is(guest.read([1000, 10]), EISDIR);
+  assert.is.not(os.constants.errno.EISDIR, EISDIR);
+});
+
+test("fd_write(), fd_pwrite() and fd_pread() move bytes of the memory", () => {
+  const file = fileWith(pattern(20));
+  const guest = new Guest(file);
+  new Uint8Array(guest.memory.buffer).set([101, 102, 103, 104], 1000);
+  guest.iovecs([1000, 2]);
+  assert.is(guest.files.fd_write(3, IOVS, 1, COUNT), ERRNO_SUCCESS);
+  assert.is(guest.count, 2);
+  guest.iovecs([1002, 2]);
+  assert.is(guest.files.fd_pwrite(3, IOVS, 1, 18n, COUNT), ERRNO_SUCCESS);
+  guest.iovecs([2000, 50]);
+  assert.is(guest.files.fd_pread(3, IOVS, 1, 17n, COUNT), ERRNO_SUCCESS);
+  assert.equal([...guest.bytes(2000, guest.count)], [pattern(18)[17], 103, 104]);
+  assert.equal([...fs.readFileSync(file).subarray(0, 3)], [101, 102, pattern(3)[2]]);
+});
+
+test("fd_pread() refuses a negative offset", () => {
+  const guest = new Guest(fileWith(pattern(20)));
+  guest.iovecs([1000, 2]);
+  assert.is(guest.files.fd_pread(3, IOVS, 1, -1n, COUNT), ERRNO_INVAL);
+});
+
+test.run();
