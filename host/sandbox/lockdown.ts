@@ -12,6 +12,7 @@ import {
   SECCOMP_RET_LOG,
   SOCK_FILTER_BYTES,
 } from "./bpf.js";
+import { GRANT_FD_FIRST, SOCKET_FD, STDERR_FD } from "./descriptors.js";
 import type { GrantedFd } from "./grants.js";
 import { CAPABILITY, PRCTL, RLIMIT, SECCOMP, SIGNAL } from "./linux.js";
 import { type Policy, policyOf, syscallsOf } from "./policy.js";
@@ -19,13 +20,7 @@ import type { ImportedFunction } from "./sections.js";
 import { syscallNumber } from "./syscalls.js";
 import { endIdleThreads, resetSignals } from "./threads.js";
 
-/** Descriptors that every device process starts with. */
-export const STDERR_FD = 2;
-export const SOCKET_FD = 3;
-/** The module, open for reading; the process closes it before the lock-down. */
-export const MODULE_FD = 4;
-/** Grants, in manifest order. */
-export const GRANT_FD_FIRST = 5;
+export { GRANT_FD_FIRST, MODULE_FD, SOCKET_FD } from "./descriptors.js";
 
 /**
  * Writable memory that a device may use beyond what it has at the lock-down: its linear memory

@@ -2,7 +2,9 @@
 // What is not listed here kills the process.
 
 import { MAP_ANONYMOUS, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE } from "../ffi/memory.js";
-import { callsOf, type GrantedFd, WASI_MODULE } from "./grants.js";
+import { GRANT_FD_FIRST, SOCKET_FD } from "./descriptors.js";
+import { callsOf, type GrantedFd, type ResolvedGrant, WASI_MODULE } from "./grants.js";
+import type { ModuleFacts } from "./manifest.js";
 import type { ImportedFunction } from "./sections.js";
 import { syscallNumber } from "./syscalls.js";
 
@@ -109,6 +111,15 @@ export function policyOf({ socketFd, grants, imports }: PolicyInput): Policy {
       allow("exit_group", "the device ends"),
     ],
   };
+}
+
+/** The policy that a device process with these grants will have. */
+export function policyOfDevice(
+  { imports }: Pick<ModuleFacts, "imports">,
+  resolved: readonly ResolvedGrant[],
+): Policy {
+  const grants = resolved.map((grant, i) => ({ ...grant, fd: GRANT_FD_FIRST + i }));
+  return policyOf({ socketFd: SOCKET_FD, grants, imports });
 }
 
 /** The distinct system calls of a policy, in the order of its rules. */

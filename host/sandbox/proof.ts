@@ -61,7 +61,13 @@ function capabilitiesOf(status: Status): bigint {
 function fdsOf(proc: string): OpenFd[] {
   const numbers = readdirSync(`${proc}/fd`).map(Number);
   numbers.sort((a, b) => a - b);
-  return numbers.map((fd) => ({ fd, target: readlinkSync(`${proc}/fd/${fd}`) }));
+  return numbers.flatMap((fd) => {
+    try {
+      return [{ fd, target: readlinkSync(`${proc}/fd/${fd}`) }];
+    } catch {
+      return []; // closed meanwhile: in our own process, the descriptor that listed the directory
+    }
+  });
 }
 
 function wxPagesOf(proc: string): number {

@@ -8,10 +8,11 @@ import path from "node:path";
 import { VmmError } from "../errors.js";
 import { checked, fcntl, socketpair, syscall } from "../ffi/libc.js";
 import { Mapping } from "../ffi/memory.js";
+import { GRANT_FD_FIRST } from "./descriptors.js";
 import { openGrants, type ResolvedGrant } from "./grants.js";
 import { LaunchError } from "./launcher.js";
 import { FCNTL } from "./linux.js";
-import { type DeviceSetup, GRANT_FD_FIRST, type SeccompMode } from "./lockdown.js";
+import type { DeviceSetup, SeccompMode } from "./lockdown.js";
 import { hintFor, launchIsolated, launchWeak, type Program } from "./namespaces.js";
 import { PACKAGE_ROOT } from "./root.js";
 import { syscallNumber } from "./syscalls.js";
@@ -171,12 +172,18 @@ export class DeviceProcess {
     else listener(this.#exit);
   }
 
+  /** Hands the VMM's end of the socket over: whoever takes it closes it. */
+  takeSocket(): number {
+    this.#socketOpen = false;
+    return this.socketFd;
+  }
+
   /** Ends the process; the exit is reported as any other. */
   kill(): void {
     if (this.#exit === undefined) process.kill(this.pid, "SIGKILL");
   }
 
-  /** Ends the process and closes the VMM's end of its socket. */
+  /** Ends the process and closes the VMM's end of its socket, unless somebody took it. */
   close(): void {
     this.kill();
     if (this.#socketOpen) closeSync(this.socketFd);
