@@ -10,10 +10,8 @@ import { CLOSED, SocketChannel } from "../wire/channel.js";
 import { LOG, LOG_BYTES_MAX, PAYLOAD_BYTES_MAX, READY, READY_BYTES_MAX } from "../wire/message.js";
 import { Dispatcher, encodeControl, ProtocolError } from "./dispatch.js";
 import { DeviceFault, DeviceInstance } from "./instance.js";
+import { STATUS } from "./status.js";
 import { GrantedFiles } from "./wasi_snapshot_preview1.js";
-
-/** Exit statuses of a device process, apart from those of VmmError. */
-export const STATUS = { closed: 0, internal: 1, trapped: 70, protocol: 71 } as const;
 
 /** Reads the module from its descriptor and closes it: once confined, nothing must be open but grants. */
 function readModule(): Uint8Array {

@@ -4,12 +4,12 @@
 import fs from "node:fs";
 import wabtOf from "wabt";
 import { withCustomSection } from "../../build/manifest.js";
-import { memcpy } from "../../host/ffi/libc.js";
 import { Mapping } from "../../host/ffi/memory.js";
 import { InlineChannel } from "../../host/runtime/inline.js";
 import { DeviceInstance, type ImportedCall, type World } from "../../host/runtime/instance.js";
 import type { LinearMemory } from "../../host/runtime/linear-memory.js";
 import { MANIFEST_SECTION, type Manifest } from "../../host/sandbox/manifest.js";
+import type { Channel } from "../../host/wire/channel.js";
 import {
   ACTIVATE,
   BYTES,
@@ -139,6 +139,32 @@ export interface Message {
   replies: Reply[];
 }
 
+/** Writes an ACTIVATE message, ready to be sent. */
+export function encodeActivate(channel: Channel, features: bigint): void {
+  const { buffer, byteOffset } = channel.outgoingControl;
+  new DataView(buffer, byteOffset).setBigUint64(0, features, true);
+  channel.outgoing.fill(0);
+  channel.outgoing[TYPE] = ACTIVATE;
+  channel.gatherControl(8);
+}
+
+/** Writes the header of a REQUESTS message; the payload is the caller's to gather. */
+export function encodeRequests(
+  { outgoing }: Channel,
+  requests: Request[],
+  { queue = 0, generation = 0 } = {},
+): void {
+  outgoing.fill(0);
+  outgoing.set([REQUESTS, queue, requests.length, generation]);
+  for (const [index, { id, readable, capacity = 0, flags = 0 }] of requests.entries()) {
+    const entry = entryAt(index);
+    outgoing[entry + ID] = id;
+    outgoing[entry + BYTES] = readable?.length ?? 0;
+    outgoing[entry + CAPACITY] = capacity;
+    outgoing[entry + FLAGS] = flags;
+  }
+}
+
 /** The VMM's side of a device that runs inline. */
 export class Conversation {
   readonly channel: InlineChannel;
@@ -160,10 +186,7 @@ export class Conversation {
   }
 
   activate(features: bigint): void {
-    new DataView(this.channel.outgoingControl.buffer).setBigUint64(0, features, true);
-    this.channel.outgoing.fill(0);
-    this.channel.outgoing[TYPE] = ACTIVATE;
-    this.channel.gatherControl(8);
+    encodeActivate(this.channel, features);
     this.channel.send();
   }
 
@@ -176,19 +199,11 @@ export class Conversation {
 
   /** Sends REQUESTS as they are, right or wrong; returns the result of send(). */
   send(requests: Request[], { queue = 0, generation = 0 } = {}): number {
-    const { outgoing } = this.channel;
-    outgoing.fill(0);
-    outgoing.set([REQUESTS, queue, requests.length, generation]);
+    encodeRequests(this.channel, requests, { queue, generation });
     let at = 0;
-    for (const [index, request] of requests.entries()) {
-      const { id, readable = new Uint8Array(), capacity = 0, flags = 0 } = request;
-      const entry = entryAt(index);
-      outgoing[entry + ID] = id;
-      outgoing[entry + BYTES] = readable.length;
-      outgoing[entry + CAPACITY] = capacity;
-      outgoing[entry + FLAGS] = flags;
-      new Uint8Array(this.#payload.view.buffer).set(readable, at);
-      at += readable.length;
+    for (const { readable } of requests) {
+      new Uint8Array(this.#payload.view.buffer).set(readable ?? [], at);
+      at += readable?.length ?? 0;
     }
     this.channel.gather(this.#payload.address, at);
     return this.channel.send();
@@ -221,7 +236,8 @@ export class Conversation {
   }
 }
 
-function messageOf(header: Uint32Array, payload: Uint8Array): Message {
+/** Takes a message apart. */
+export function messageOf(header: Uint32Array, payload: Uint8Array): Message {
   const type = header[TYPE]!;
   const replies: Reply[] = [];
   let at = 0;
@@ -238,13 +254,4 @@ function messageOf(header: Uint32Array, payload: Uint8Array): Message {
 /** `count` bytes that differ from their neighbours. */
 export function pattern(count: number, seed = 1): Uint8Array<ArrayBuffer> {
   return Uint8Array.from({ length: count }, (_, i) => (i * 31 + (i >> 8) + seed) & 0xff);
-}
-
-/** The bytes of memory outside JavaScript: what a system call left there. */
-export function bytesAt(address: number, count: number): Uint8Array {
-  const copy = Mapping.anonymous(count);
-  memcpy(copy.address, address, count);
-  const bytes = new Uint8Array(copy.view.buffer).slice(0, count);
-  copy.close();
-  return bytes;
 }
