@@ -34,6 +34,11 @@ function deviceReadyLine(event: DeviceReady): string {
   return `${id}: confined in process ${pid}: ${parts.join(", ")}`;
 }
 
+/** A line of the log, which names its device once. */
+function logLine({ id, text }: Extract<VmEvent, { event: "log" }>): string {
+  return id === undefined || text.startsWith(`${id}:`) ? text : `${id}: ${text}`;
+}
+
 /** One line of text about `event`; undefined for what a reader need not be told. */
 export function describeEvent(event: VmEvent): string | undefined {
   switch (event.event) {
@@ -41,8 +46,10 @@ export function describeEvent(event: VmEvent): string | undefined {
       return deviceReadyLine(event);
     case "device-exit":
       return `${event.id}: gone: ${event.reason}`;
+    case "device-restart":
+      return `${event.id}: started again in process ${event.pid}`;
     case "log":
-      return event.id === undefined ? event.text : `${event.id}: ${event.text}`;
+      return logLine(event);
     case "guest-exit":
       return `${ENDINGS[event.reason]}${event.detail === undefined ? "" : ` (${event.detail})`}`;
     case "vmm-ready":

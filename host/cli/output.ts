@@ -71,6 +71,8 @@ const WHAT_TO_DO: Readonly<Record<string, string>> = {
     "sudo usermod -aG kvm $USER, then log in again; a container needs --group-add as well",
   ERR_KVM_UNAVAILABLE: "a guest needs /dev/kvm: a processor with virtualization, and Linux's KVM",
   ERR_KVM_CAPABILITY: "a newer host kernel has what is missing",
+  ERR_KERNEL_IMAGE: "a kernel is an ELF64 vmlinux or a bzImage, such as /boot/vmlinuz-*",
+  ERR_MEMORY_LAYOUT: "give the guest more memory, as in: -m 1G",
   ERR_GRANT: "what a device asks for and under which name: bulkhead inspect KIND|FILE.wasm",
   ERR_MODULE: "what is in a module: bulkhead inspect FILE.wasm",
   ERR_SANDBOX: "Bulkhead starts no device with less confinement than was asked for",
