@@ -1,0 +1,143 @@
+// Everything between a driver and a device on a bench: RAM, registers, link, socket, both ends played
+// by the test.
+
+import { strict as assert } from "node:assert";
+import { close } from "../../host/ffi/libc.js";
+import { DeviceLink } from "../../host/virtio/link.js";
+import { MmioTransport } from "../../host/virtio/mmio.js";
+import { type Backend, RegisterFile } from "../../host/virtio/registers.js";
+import { SocketChannel } from "../../host/wire/channel.js";
+import { ACTIVATE } from "../../host/wire/message.js";
+import { MockDriver, type NegotiateOptions } from "./mock-driver.js";
+import { MockRam } from "./mock-ram.js";
+import { seqpacketPair, TestDevice } from "./test-device.js";
+
+export interface BenchOptions {
+  queueSizesMax?: readonly number[];
+  features?: bigint;
+  ram?: MockRam;
+}
+
+/** A device's registers with a driver in front of them, and nothing behind. */
+export class Bench {
+  readonly ram: MockRam;
+  readonly registers: RegisterFile;
+  readonly driver: MockDriver;
+  readonly log: string[] = [];
+  readonly interruptStatus = new Int32Array(new SharedArrayBuffer(8));
+  /** Times that the interrupt line was raised. */
+  interrupts = 0;
+
+  constructor({ queueSizesMax = [64], features = 0n, ram = new MockRam() }: BenchOptions = {}) {
+    this.ram = ram;
+    this.registers = new RegisterFile(ram.memory, {
+      id: "test0",
+      virtioId: 4,
+      queueSizesMax,
+      features,
+      interruptStatus: this.interruptStatus,
+      interruptIndex: 1,
+      interrupt: () => {
+        this.interrupts += 1;
+      },
+      log: (line) => this.log.push(line),
+    });
+    this.driver = new MockDriver(ram, new MmioTransport(this.registers));
+  }
+
+  /** Fails unless the driver was told to reset the device, and the log says why. */
+  expectFault(why: RegExp): void {
+    assert.ok(this.driver.needsReset, `no DEVICE_NEEDS_RESET; log: ${this.log.join(" | ")}`);
+    assert.match(this.log.at(-1) ?? "", why);
+  }
+
+  close(): void {
+    this.ram.close();
+  }
+}
+
+/** What a register file told its backend. */
+export class RecordingBackend implements Backend {
+  readonly calls: string[] = [];
+
+  activate(features: bigint): void {
+    this.calls.push(`activate 0x${features.toString(16)}`);
+  }
+
+  reset(): void {
+    this.calls.push("reset");
+  }
+
+  kick(queue: { index: number }): void {
+    this.calls.push(`kick ${queue.index}`);
+  }
+}
+
+/** A bench with a link and a device process at the other end of a socket. */
+export class Rig extends Bench {
+  readonly link: DeviceLink;
+  readonly reports: object[] = [];
+  readonly broken: string[] = [];
+  closed = 0;
+  device!: TestDevice;
+  #channel: SocketChannel | undefined;
+
+  constructor(options: BenchOptions = {}) {
+    super(options);
+    this.link = new DeviceLink(this.registers, {
+      log: (line) => this.log.push(line),
+      ready: (report) => this.reports.push(report),
+      closed: () => {
+        this.closed += 1;
+      },
+      broken: (reason) => this.broken.push(reason),
+    });
+    this.plug();
+  }
+
+  /** Attaches a fresh device process, which has said nothing yet. */
+  plug(): void {
+    this.unplug();
+    const [ours, theirs] = seqpacketPair();
+    this.#channel = new SocketChannel(ours);
+    this.device = new TestDevice(theirs);
+    this.link.attach(this.#channel);
+  }
+
+  /** Ends our end of the socket. */
+  unplug(): void {
+    if (this.#channel === undefined) return;
+    this.link.detach();
+    close(this.#channel.fd);
+    this.#channel.close();
+    this.#channel = undefined;
+  }
+
+  /** Lets the link take everything that the device sent. */
+  settle(): void {
+    while (this.link.onReadable()) {}
+  }
+
+  /** A device that is ready, and a driver that has started it. */
+  start(options: NegotiateOptions = {}): this {
+    this.device.ready();
+    this.settle();
+    this.driver.start(options);
+    this.device.expect(ACTIVATE);
+    return this;
+  }
+
+  /** Fails unless the device was found out, and the driver told. */
+  expectBroken(why: RegExp): void {
+    this.settle();
+    assert.match(this.broken.join(), why);
+    this.expectFault(why);
+    assert.equal(this.broken.length, 1);
+  }
+
+  override close(): void {
+    this.unplug();
+    this.device.close();
+    super.close();
+  }
+}
