@@ -86,7 +86,10 @@ export class Rig extends Bench {
     super(options);
     this.link = new DeviceLink(this.registers, {
       log: (line) => this.log.push(line),
-      ready: (report) => this.reports.push(report),
+      ready: (report) => {
+        this.reports.push(report);
+        this.link.approve();
+      },
       closed: () => {
         this.closed += 1;
       },

@@ -1,9 +1,9 @@
 // The device's end of a link, played by a test: what it received, and any message, right or wrong.
 
 import { strict as assert } from "node:assert";
-import { close, socketpair } from "../../host/ffi/libc.js";
+import { close, socketpair, write } from "../../host/ffi/libc.js";
 import { Mapping } from "../../host/ffi/memory.js";
-import { NOTHING, SENT, SocketChannel } from "../../host/wire/channel.js";
+import { FULL, NOTHING, SENT, SocketChannel } from "../../host/wire/channel.js";
 import * as wire from "../../host/wire/message.js";
 
 const AF_UNIX = 1;
@@ -108,6 +108,13 @@ export class TestDevice {
     new Uint8Array(this.#outbox.view.buffer).set(payload);
     this.channel.gather(this.#outbox.address, payload.length);
     return this.channel.send();
+  }
+
+  /** The first `bytes` of the outgoing header only, which no Channel would send. */
+  sendShort(bytes: number): number {
+    const copy = Uint8Array.from(new Uint8Array(this.channel.outgoing.buffer, 0, bytes));
+    new Uint8Array(this.#outbox.view.buffer).set(copy);
+    return write(this.fd, this.#outbox.address, bytes) === bytes ? SENT : FULL;
   }
 
   ready(report: string | Uint8Array = "{}"): void {
