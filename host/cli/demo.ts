@@ -71,6 +71,7 @@ function configOf(options: DemoOptions): VmConfig {
     devices: devicesOf(DEVICES, [], options),
     debugExit: false,
     allowWeakSandbox: options.allowWeakSandbox === true,
+    onDeviceFailure: "stop",
     serialFd: -1,
   };
 }

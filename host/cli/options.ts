@@ -30,6 +30,7 @@ export interface RunOptions extends ConfinementOptions {
   serial?: string;
   json?: boolean;
   debugExit?: boolean;
+  onDeviceFailure: string;
 }
 
 function kernelOf(positional: string | undefined, option: string | undefined): string {

@@ -92,7 +92,8 @@ function runCommand(commands: Commands, onStatus: (status: number) => void): Com
     .option("--device <spec>", "add a device: KIND[,key=value]... or the path of a .wasm")
     .addOption(repeated("--grant <grant>", "grant what it asks for: ID.NAME=KIND:WHAT[:RIGHTS]"))
     .option("--rng", "add a virtio-rng device, as --device rng does")
-    .addOption(withDefault("--transport <name>", "virtio transport", "mmio"));
+    .addOption(withDefault("--transport <name>", "virtio transport", "mmio"))
+    .addOption(withDefault("--on-device-failure <what>", "for good: continue or stop", "continue"));
   command.on("option:device", (spec: string) => device.push(spec));
   command.on("option:rng", () => device.push("rng"));
   return addConfinement(command)

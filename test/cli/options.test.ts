@@ -45,6 +45,7 @@ test("run takes lkvm's options for kernel, initrd, parameters, memory and CPUs",
     devices: [],
     debugExit: false,
     allowWeakSandbox: false,
+    onDeviceFailure: "continue",
     serialFd: 1,
   });
 });
@@ -101,6 +102,11 @@ test("run takes --transport mmio and says that pci is not there yet", async () =
   assert.is((await configOf("k", "--transport", "mmio")).kernel, "k");
   assert.match(await refusal("k", "--transport", "pci"), /virtio-pci is not there yet/);
   assert.match(await refusal("k", "--transport", "isa"), /none of mmio, pci/);
+});
+
+test("run goes on without a device that failed for good, unless told to stop", async () => {
+  assert.is((await configOf("k", "--on-device-failure", "stop")).onDeviceFailure, "stop");
+  assert.match(await refusal("k", "--on-device-failure", "panic"), /none of continue, stop/);
 });
 
 test("run delivers the serial output as events with --json", async () => {
