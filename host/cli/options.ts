@@ -8,6 +8,7 @@ import { parseCpuCount, parseMemorySize } from "./size.js";
 import { oneOf, usageError } from "./usage.js";
 
 const ISOLATIONS: readonly Isolation[] = ["process", "inline"];
+const ON_DEVICE_FAILURE: readonly VmConfig["onDeviceFailure"][] = ["continue", "stop"];
 const SECCOMP_MODES: readonly SeccompMode[] = ["enforce", "log", "off"];
 
 /** How a device is confined: the options that `run` and `demo` share. */
@@ -77,6 +78,7 @@ export function vmConfigOf(kernel: string | undefined, options: RunOptions): VmC
     devices: devicesOf(options.device, options.grant, options),
     debugExit: options.debugExit === true,
     allowWeakSandbox: options.allowWeakSandbox === true,
+    onDeviceFailure: oneOf("--on-device-failure", options.onDeviceFailure, ON_DEVICE_FAILURE),
     serialFd: options.json === true ? -1 : 1,
   };
 }
