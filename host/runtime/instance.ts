@@ -91,11 +91,13 @@ export class DeviceInstance {
 
   /** Native address of the window that requests are received into. */
   get inboxAddress(): number {
+    this.memory.update();
     return this.memory.address + this.#inbox;
   }
 
   /** Native address of the window that replies are sent from. */
   get outboxAddress(): number {
+    this.memory.update();
     return this.memory.address + this.#outbox;
   }
 
@@ -108,6 +110,7 @@ export class DeviceInstance {
 
   /** Tells the device which features the driver accepted: `features` is at `at` in the inbox. */
   activate(at: number): void {
+    this.memory.update();
     const features = this.memory.view.getBigUint64(this.#inbox + at, true);
     this.#call("activate", () => this.#exports.activate(features));
   }
@@ -140,6 +143,7 @@ export class DeviceInstance {
 
   #reserve(): number {
     const at = this.#call("reserve", () => this.#exports.reserve(WINDOW_BYTES)) >>> 0;
+    this.memory.update();
     if (!this.memory.contains(at, WINDOW_BYTES)) {
       throw new DeviceFault(`reserve: ${WINDOW_BYTES} bytes at ${at} are not in its memory`);
     }

@@ -52,9 +52,13 @@ function lastErrno(): number {
   return WASI_ERRNO_OF.get(errno()) ?? ERRNO_IO;
 }
 
+/** A granted descriptor and what may be done with it. */
+type OpenFile = { fd: number } & Record<Right, boolean>;
+
 /** The world of a device: the descriptors that it was granted and nothing else. */
 export class GrantedFiles implements World {
-  readonly #granted = new Map<number, GrantedFd>();
+  /** By WASI descriptor; one that does not exist or was not granted is a hole. */
+  readonly #files: (OpenFile | undefined)[] = [];
   #memory: LinearMemory | undefined;
   /** The transfer that is being checked: fields, so that a call allocates nothing. */
   #fd = -1;
@@ -62,7 +66,10 @@ export class GrantedFiles implements World {
   #bytes = 0;
 
   constructor(manifest: Manifest, grants: readonly GrantedFd[]) {
-    for (const grant of grants) this.#granted.set(wasiFdOf(manifest, grant.name), grant);
+    for (const { name, rights, fd } of grants) {
+      const [read, write] = [rights.includes("read"), rights.includes("write")];
+      this.#files[wasiFdOf(manifest, name)] = { fd, read, write };
+    }
   }
 
   link(): Record<string, ImportedCall> {
@@ -105,10 +112,10 @@ export class GrantedFiles implements World {
 
   /** Finds the granted descriptor behind `fd`: 0, or the errno of its refusal. */
   #use(fd: number, right: Right): number {
-    const granted = this.#granted.get(fd);
-    if (!granted) return ERRNO_BADF;
-    if (!granted.rights.includes(right)) return ERRNO_NOTCAPABLE;
-    this.#fd = granted.fd;
+    const file = this.#files[fd];
+    if (!file) return ERRNO_BADF;
+    if (!file[right]) return ERRNO_NOTCAPABLE;
+    this.#fd = file.fd;
     return ERRNO_SUCCESS;
   }
 
@@ -120,6 +127,7 @@ export class GrantedFiles implements World {
     const memory = this.#memory!;
     const at = iovs >>> 0;
     const count = iovsCount >>> 0;
+    memory.update();
     if (count > IOVECS_MAX) return ERRNO_INVAL;
     if (!memory.contains(at, count * IOVEC_BYTES)) return ERRNO_FAULT;
     this.#address = memory.address;

@@ -56,6 +56,7 @@ export class InMemoryWorld implements World {
   }
 
   #read(iovs: number, nread: number): number {
+    this.#memory!.update();
     const { view } = this.#memory!;
     const at = view.getUint32(iovs, true);
     const bytes = view.getUint32(iovs + 4, true);

@@ -85,6 +85,7 @@ test("DeviceInstance.start() lets initialization grow the memory", () => {
   const initialize = '(func (export "_initialize") (drop (memory.grow (i32.const 100))))';
   const device = create(moduleWith({ initialize }));
   device.start();
+  assert.is(device.memory.bytes, 164 * 65536);
   assert.is(device.memory.view.byteLength, 164 * 65536);
 });
 

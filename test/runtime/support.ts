@@ -101,6 +101,7 @@ export class ScriptedFile implements World {
   }
 
   #read(fd: number, iovs: number, _count: number, nread: number): number {
+    this.#memory!.update();
     const { view } = this.#memory!;
     const at = view.getUint32(iovs, true);
     const bytes = view.getUint32(iovs + 4, true);
