@@ -31,6 +31,8 @@ export interface VmConfig {
   serialFd: number;
   /** Start although this kernel lacks a piece of the sandbox; the report then says so. */
   allowWeakSandbox: boolean;
+  /** What a device that dies again and again means: the VM goes on without it, or stops. */
+  onDeviceFailure: "continue" | "stop";
 }
 
 /** Why a guest ended. */
@@ -66,6 +68,7 @@ export type VmEvent = { time: number } & (
       startMs: number;
     }
   | { event: "device-exit"; id: string; reason: string }
+  | { event: "device-restart"; id: string; pid: number }
   | { event: "guest-exit"; reason: GuestExitReason; detail?: string }
   | { event: "serial"; text: string }
   | { event: "log"; level: "info" | "warning"; id?: string; text: string }

@@ -43,6 +43,8 @@ export interface IoWorkerData {
 export type IoCommand =
   | { type: "attach-process"; device: number; socketFd: number }
   | AttachInline
+  | { type: "approve"; device: number }
+  | { type: "give-up"; device: number }
   | { type: "stop" };
 interface AttachInline {
   type: "attach-inline";
@@ -54,8 +56,8 @@ interface AttachInline {
 /** I/O worker → supervisor. */
 export type IoReport =
   | { type: "ready"; device: number; report: unknown }
-  | { type: "closed"; device: number }
-  | { type: "broken"; device: number; reason: string }
+  | { type: "closed"; device: number; answered: number }
+  | { type: "broken"; device: number; answered: number; reason: string }
   | { type: "log"; device: number; text: string };
 
 /** Messages of an inline device in one turn: a driver that always has more must not starve the others. */
@@ -72,6 +74,7 @@ class IoDevice {
   #socketFd = -1;
   #watched = 0;
   #inline: InlineChannel | undefined;
+  #inlineGrants: readonly GrantedFd[] = [];
   /** Wakes this thread again for an inline device that has more to say than one turn allows. */
   readonly #again = EventFd.create();
 
@@ -96,8 +99,8 @@ class IoDevice {
     this.#link = new DeviceLink(this.registers, {
       log,
       ready: (report) => worker.post({ type: "ready", device: index, report }),
-      closed: () => this.#detach({ type: "closed", device: index }),
-      broken: (reason) => this.#detach({ type: "broken", device: index, reason }),
+      closed: () => this.#detached({ type: "closed" }),
+      broken: (reason) => this.#detached({ type: "broken", reason }),
     });
     this.#epoll.add(this.#again.fd, EPOLLIN | EPOLLET, () => this.#settle());
     for (const [queue, fd] of data.notifyFds.entries()) {
@@ -113,8 +116,10 @@ class IoDevice {
     this.#settle();
   }
 
-  attachInline(channel: InlineChannel): void {
+  /** The device's code runs here; `grants` are closed when it is done. */
+  attachInline(channel: InlineChannel, grants: readonly GrantedFd[]): void {
     this.#inline = channel;
+    this.#inlineGrants = grants;
     this.#link.attach(channel);
     this.#settle();
   }
@@ -158,18 +163,36 @@ class IoDevice {
     this.#again.signal();
   }
 
-  #detach(report: IoReport): void {
+  /** The supervisor found the device confined: it may see requests. */
+  approve(): void {
+    this.#link.approve();
+    this.#settle();
+  }
+
+  /** The device is given up: whatever the driver does, it is told that the device needs a reset. */
+  giveUp(): void {
+    this.registers.abandon("the device failed for good");
+  }
+
+  #detached(how: { type: "closed" } | { type: "broken"; reason: string }): void {
     if (this.#socketFd !== -1) {
       this.#epoll.remove(this.#socketFd);
       close(this.#socketFd);
       this.#socketFd = -1;
     }
+    this.#endInline();
+    this.#post({ ...how, device: this.#index, answered: this.#link.answered });
+  }
+
+  #endInline(): void {
+    for (const { fd } of this.#inlineGrants) close(fd);
+    this.#inlineGrants = [];
     this.#inline = undefined;
-    this.#post({ ...report, device: this.#index });
   }
 
   close(): void {
     this.#again.close();
+    this.#endInline();
     if (this.#socketFd !== -1) close(this.#socketFd);
   }
 }
@@ -230,8 +253,12 @@ class IoWorker {
     assert(device !== undefined, `command for device ${command.device}`);
     if (command.type === "attach-process") {
       device.attachSocket(command.socketFd);
+    } else if (command.type === "approve") {
+      device.approve();
+    } else if (command.type === "give-up") {
+      device.giveUp();
     } else {
-      device.attachInline(await inlineChannel(command));
+      device.attachInline(await inlineChannel(command), command.grants);
     }
   }
 }

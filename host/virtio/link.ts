@@ -29,7 +29,10 @@ import { BLOCKED, FAULT, type Queue } from "./virtqueue.js";
 
 export interface DeviceLinkOptions {
   log(line: string): void;
-  /** The device process is confined and waits; `report` is a JSON object, otherwise unchecked. */
+  /**
+   * The device process says that it is confined, and waits for approve(); `report` is a JSON object,
+   * otherwise unchecked.
+   */
   ready(report: object): void;
   /** The process is gone, the channel dropped. What it owed is kept for the next attach(). */
   closed(): void;
@@ -46,7 +49,8 @@ export class DeviceLink implements Backend {
   readonly #options: DeviceLinkOptions;
   readonly #log: LineLog;
   #channel: Channel | undefined;
-  /** The process attached has sent READY. */
+  /** The process attached has sent READY, and whoever had to look at it found it confined. */
+  #greeted = false;
   #ready = false;
   /** Counts resets: a reply to something older is void. */
   #generation = 0;
@@ -60,6 +64,8 @@ export class DeviceLink implements Backend {
   #activated = false;
   /** The socket was full. */
   #stalled = false;
+  /** See `answered`. */
+  #answered = 0;
   /** Queue that is served first when the socket has room again: they take turns. */
   #first = 0;
 
@@ -77,16 +83,31 @@ export class DeviceLink implements Backend {
   attach(channel: Channel): void {
     for (const queue of this.#registers.queues) queue.chains.rewind();
     this.#channel = channel;
+    this.#greeted = false;
     this.#ready = false;
     this.#stalled = false;
     this.#activated = false;
     this.#resetPending = false;
     this.#activatePending = this.#active;
+    this.#answered = 0;
+  }
+
+  /** Messages of replies that the process attached last has sent: whether it got anywhere. */
+  get answered(): number {
+    return this.#answered;
+  }
+
+  /** The process that said READY may see requests: until then it gets nothing from the guest. */
+  approve(): void {
+    if (!this.#greeted || this.#ready) return;
+    this.#ready = true;
+    this.#resume();
   }
 
   /** Uses the channel no more; for a process that the caller ends. */
   detach(): void {
     this.#channel = undefined;
+    this.#greeted = false;
     this.#ready = false;
     this.#stalled = false;
   }
@@ -251,13 +272,12 @@ export class DeviceLink implements Backend {
   }
 
   #receiveReady(bytes: number): string | undefined {
-    if (this.#ready) return "READY twice";
+    if (this.#greeted) return "READY twice";
     if (bytes > READY_BYTES_MAX) return `READY of ${bytes} bytes`;
     const report = parseObject(this.#takeControl(bytes));
     if (report === undefined) return "READY without a JSON object";
-    this.#ready = true;
+    this.#greeted = true;
     this.#options.ready(report);
-    this.#resume();
     return undefined;
   }
 
@@ -285,6 +305,7 @@ export class DeviceLink implements Backend {
     if (wrong !== undefined) return `REPLIES with ${wrong}`;
     scatterReplies(queue.chains, channel);
     if (channel.take() !== length) return "REPLIES that changed their length";
+    this.#answered += 1;
     if (!useReplies(queue, header)) return undefined;
     if (queue.publish()) this.#registers.notifyUsed();
     if (this.#serving) this.#pump(queue);

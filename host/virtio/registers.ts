@@ -110,6 +110,8 @@ export class RegisterFile {
   #acceptedBeyond = false;
   #config = new Uint8Array(0);
   #configGeneration = 0;
+  /** Why no driver will ever get an answer again, or "". */
+  #abandoned = "";
 
   constructor(memory: GuestMemory, options: RegisterFileOptions) {
     const { id, virtioId, queueSizesMax, features } = options;
@@ -197,6 +199,7 @@ export class RegisterFile {
       return;
     }
     this.#status |= DRIVER_OK;
+    if (this.#abandoned !== "") this.fail(this.#abandoned);
     if (this.running) this.backend?.activate(this.#accepted & this.#offered & DEVICE_FEATURES);
   }
 
@@ -231,6 +234,12 @@ export class RegisterFile {
     // "If DRIVER_OK is set, after it sets DEVICE_NEEDS_RESET, the device MUST send a device
     // configuration change notification to the driver" (virtio v1.2 §2.1.2).
     if ((this.#status & DRIVER_OK) !== 0) this.#raise(INT_CONFIG);
+  }
+
+  /** Fails now, and again whenever a driver comes back: there is nobody behind the registers any more. */
+  abandon(reason: string): void {
+    this.#abandoned = reason;
+    this.fail(reason);
   }
 
   /** The driver broke a rule: nothing more happens until it resets the device. */

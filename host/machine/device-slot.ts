@@ -1,0 +1,165 @@
+// One device of a VM, seen from the supervisor: check what it asks for against what it is granted, start
+// it where it shall run, and measure from outside what it really got.
+
+import type { Vm } from "../kvm/kvm.js";
+import { openGrants } from "../sandbox/grants.js";
+import type { Manifest } from "../sandbox/manifest.js";
+import { type Proof, proofOf } from "../sandbox/proof.js";
+import { type DeviceExit, type DeviceProcess, spawnDevice } from "../sandbox/spawn.js";
+import { verifyProof } from "../sandbox/verify.js";
+import type { DeviceConfig, UntimedEvent } from "./config.js";
+import { EventFd } from "./eventfd.js";
+import { type Inspection, inspectDevice } from "./inspect.js";
+import type { IoCommand, IoDeviceData } from "./io-worker.js";
+import { virtioMmioWindow } from "./layout.js";
+import { RestartPolicy } from "./restart.js";
+
+/** virtio-mmio QueueNotify (virtio v1.2 §4.2.2). */
+const QUEUE_NOTIFY = 0x50;
+
+/** How an inline device ends: its instance is dropped, there is no process to reap. */
+const INLINE_EXIT: DeviceExit = {
+  status: undefined,
+  signal: undefined,
+  reason: "its module stopped",
+  stderr: "",
+};
+
+/** A device before and while it runs, and across the deaths of its process. */
+export class DeviceSlot {
+  readonly index: number;
+  readonly config: DeviceConfig;
+  readonly restarts = new RestartPolicy();
+  /** The device said READY and was found confined, at least once. */
+  ready = false;
+  /** Given up: it will not be started again. */
+  failed = false;
+  readonly #inspection: Inspection;
+  readonly #allowWeak: boolean;
+  readonly #notify: EventFd[];
+  readonly #interrupt = EventFd.create();
+  #process: DeviceProcess | undefined;
+  #startedAt = 0;
+  /** The two ends of a death: its process was reaped, and the I/O worker let go of its socket. */
+  #exit: DeviceExit | undefined;
+  #answered: number | undefined;
+
+  /** Reads and checks module and grants; ERR_MODULE, ERR_GRANT or ERR_FILE when they do not fit. */
+  constructor(config: DeviceConfig, options: { index: number; allowWeak: boolean }) {
+    this.index = options.index;
+    this.#allowWeak = options.allowWeak;
+    this.config = config;
+    this.#inspection = inspectDevice(config.module, config.grants);
+    this.#notify = this.#manifest.queues.map(() => EventFd.create());
+  }
+
+  get #manifest(): Manifest {
+    return this.#inspection.facts.manifest;
+  }
+
+  get window(): { base: number; bytes: number; gsi: number } {
+    return virtioMmioWindow(this.index);
+  }
+
+  /** Kicks become events and events become interrupts, without a vCPU leaving the kernel. */
+  connect(vm: Vm): void {
+    const { base, gsi } = this.window;
+    for (const [queue, notify] of this.#notify.entries()) {
+      vm.ioeventfd(notify.fd, { gpa: base + QUEUE_NOTIFY, value: queue });
+    }
+    vm.irqfd(this.#interrupt.fd, gsi);
+  }
+
+  get ioData(): IoDeviceData {
+    return {
+      id: this.config.id,
+      manifest: this.#manifest,
+      notifyFds: this.#notify.map((notify) => notify.fd),
+      interruptFd: this.#interrupt.fd,
+    };
+  }
+
+  /** Starts the device's code; the command tells the I/O worker where to reach it. */
+  start(onExit: (exit: DeviceExit) => void): IoCommand {
+    const device = this.index;
+    this.#startedAt = performance.now();
+    this.#exit = this.config.isolation === "inline" ? INLINE_EXIT : undefined;
+    this.#answered = undefined;
+    if (this.config.isolation === "inline") {
+      const { module, grants } = this.#inspection;
+      return { type: "attach-inline", device, module, grants: openGrants(grants) };
+    }
+    this.#process = spawnDevice({
+      id: this.config.id,
+      module: this.config.module,
+      grants: this.#inspection.grants,
+      seccomp: this.config.seccomp,
+      allowWeak: this.#allowWeak,
+    });
+    this.#process.onExit(onExit);
+    return { type: "attach-process", device, socketFd: this.#process.takeSocket() };
+  }
+
+  /** Pid of the process in which the device's code runs. */
+  get pid(): number {
+    return this.#process?.pid ?? process.pid;
+  }
+
+  kill(): void {
+    this.#process?.kill();
+  }
+
+  /**
+   * Notes one end of a death. When both are known, its process is reaped and nobody uses its socket any
+   * more, so that a successor can never work beside it: then returns how it ended.
+   */
+  died(end: { exit: DeviceExit } | { answered: number }): Death | undefined {
+    if ("exit" in end) this.#exit = end.exit;
+    else this.#answered = end.answered;
+    if (this.#exit === undefined || this.#answered === undefined) return undefined;
+    return { reason: this.#exit.reason, answered: this.#answered };
+  }
+
+  /**
+   * The event that tells of a confined device, from what the kernel says of its process.
+   *
+   * @throws VmmError ERR_SANDBOX when it is less confined than was asked for
+   */
+  readyEvent(): UntimedEvent {
+    const proof = this.proof();
+    const { id, isolation, seccomp } = this.config;
+    const confined = isolation === "process";
+    if (confined) {
+      const grantCount = this.#inspection.grants.length;
+      verifyProof(proof, { id, seccomp, grantCount, allowWeak: this.#allowWeak });
+    }
+    const filtered = confined && seccomp !== "off";
+    return {
+      event: "device-ready",
+      id,
+      pid: this.pid,
+      isolation,
+      syscalls: filtered ? this.#inspection.syscalls.length : null,
+      fds: proof.fds.length,
+      wxPages: proof.wxPages,
+      startMs: performance.now() - this.#startedAt,
+    };
+  }
+
+  /** What the kernel says of that process, right now. */
+  proof(): Proof {
+    return proofOf(this.pid);
+  }
+
+  close(): void {
+    this.#process?.close();
+    for (const notify of this.#notify) notify.close();
+    this.#interrupt.close();
+  }
+}
+
+/** How a device process ended, and how many requests it had answered. */
+export interface Death {
+  reason: string;
+  answered: number;
+}
