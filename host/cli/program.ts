@@ -93,7 +93,9 @@ function runCommand(commands: Commands, onStatus: (status: number) => void): Com
     .addOption(repeated("--grant <grant>", "grant what it asks for: ID.NAME=KIND:WHAT[:RIGHTS]"))
     .option("--rng", "add a virtio-rng device, as --device rng does")
     .addOption(withDefault("--transport <name>", "virtio transport", "mmio"))
-    .addOption(withDefault("--on-device-failure <what>", "for good: continue or stop", "continue"));
+    .addOption(
+      withDefault("--on-device-failure <what>", "that fails for good: continue, stop", "continue"),
+    );
   command.on("option:device", (spec: string) => device.push(spec));
   command.on("option:rng", () => device.push("rng"));
   return addConfinement(command)

@@ -4,7 +4,6 @@ import os from "node:os";
 import type { VmConfig } from "../machine/config.js";
 import type { Vm } from "../machine/vm.js";
 import type { EventSink } from "./events.js";
-import { Terminal } from "./terminal.js";
 
 /** What ends a machine from outside; a guest on a terminal gets Ctrl-C as a keystroke instead. */
 const STOP_SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"] as const;
@@ -49,7 +48,9 @@ export interface SessionOptions {
 export async function runSession(config: VmConfig, options: SessionOptions): Promise<number> {
   // Loaded only now: a mistake in the options is told without loading what talks to the kernel.
   const { createVm } = await import("../machine/vm.js");
-  const vm = await createVm(config, options.onEvent);
+  // The terminal's code is loaded while the devices' processes start, which takes them longer.
+  const creating = createVm(config, options.onEvent);
+  const [vm, { Terminal }] = await Promise.all([creating, import("./terminal.js")]);
   const signals = new StopSignals(vm);
   const terminal = options.input
     ? Terminal.open({
