@@ -9,6 +9,8 @@ import { GuestMemory } from "../../host/virtio/memory.js";
 const GUARD_BYTES = 32;
 const GUARD = 0xa5;
 const ALIGN = 64;
+/** Memory of the VMM on both sides of RAM, which no guest may reach. */
+const FENCE_BYTES = 64 * 1024;
 
 export interface MockRamOptions {
   /** Guest address of the first byte. */
@@ -33,6 +35,7 @@ export class MockRam {
   readonly memory: GuestMemory;
   readonly view: DataView<ArrayBuffer>;
   readonly #mapping: Mapping;
+  readonly #hva: number;
   /** Free stretches by size, and what was never used behind `#top`. */
   readonly #free = new Map<number, number[]>();
   #top: number;
@@ -40,14 +43,16 @@ export class MockRam {
   constructor(bytes = 4 * 1024 * 1024, { gpa = 0x10_0000, windows = 2 }: MockRamOptions = {}) {
     this.gpa = gpa;
     this.bytes = bytes;
-    this.#mapping = Mapping.anonymous(bytes);
-    this.view = this.#mapping.view;
+    this.#mapping = Mapping.anonymous(bytes + 2 * FENCE_BYTES);
+    this.#hva = this.#mapping.address + FENCE_BYTES;
+    for (const fence of this.#fences()) fence.fill(GUARD);
+    this.view = new DataView(this.#mapping.view.buffer, FENCE_BYTES, bytes);
     const size = bytes / windows;
     const parts = Array.from({ length: windows }, (_, i) => ({
       gpa: gpa + i * size,
-      hva: this.#mapping.address + i * size,
+      hva: this.#hva + i * size,
       bytes: size,
-      buffer: viewOf(this.#mapping.address + i * size, size),
+      buffer: viewOf(this.#hva + i * size, size),
     }));
     this.memory = new GuestMemory(parts);
     this.#top = gpa;
@@ -60,12 +65,12 @@ export class MockRam {
 
   /** Host address of a guest address, for comparisons. */
   hva(gpa: number): number {
-    return this.#mapping.address + (gpa - this.gpa);
+    return this.#hva + (gpa - this.gpa);
   }
 
   /** The bytes at `gpa`, shared with the device side. */
   at(gpa: number, bytes: number): Uint8Array<ArrayBuffer> {
-    return new Uint8Array(this.view.buffer, gpa - this.gpa, bytes);
+    return new Uint8Array(this.view.buffer, this.view.byteOffset + gpa - this.gpa, bytes);
   }
 
   /** Zeroed memory with guards around it. */
@@ -93,6 +98,22 @@ export class MockRam {
       assert.ok(
         guard.every((byte) => byte === GUARD),
         `written outside the block at 0x${block.gpa.toString(16)}+${block.bytes}`,
+      );
+    }
+  }
+
+  #fences(): Uint8Array[] {
+    const { buffer } = this.#mapping.view;
+    const behind = FENCE_BYTES + this.bytes;
+    return [0, behind].map((at) => new Uint8Array(buffer, at, FENCE_BYTES));
+  }
+
+  /** Fails when something was written next to RAM. */
+  checkFences(): void {
+    for (const fence of this.#fences()) {
+      assert.ok(
+        fence.every((byte) => byte === GUARD),
+        "written outside RAM",
       );
     }
   }
