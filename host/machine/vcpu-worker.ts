@@ -45,8 +45,8 @@ export type VcpuExit =
 export type VcpuMessage =
   | { type: "created"; tid: number; immediateExitAddress: number }
   | { type: "exit"; exit: VcpuExit };
-/** Supervisor → vCPU worker, before shared.go(): how the first CPU enters the kernel. */
-export type VcpuStart = { entry: EntryState | undefined };
+/** Supervisor → vCPU worker: how the first CPU enters the kernel, before shared.go(); or the end. */
+export type VcpuCommand = { type: "start"; entry: EntryState | undefined } | { type: "close" };
 
 class VcpuLoop {
   readonly #vcpu: Vcpu;
@@ -88,6 +88,10 @@ class VcpuLoop {
       const exit = this.#handleExit();
       if (exit !== undefined) return exit;
     }
+  }
+
+  close(): void {
+    this.#vcpu.close();
   }
 
   #handleExit(): VcpuExit | undefined {
@@ -196,13 +200,19 @@ function writeSized(view: DataView, offset: number, data: { bytes: number; value
 function main(): void {
   assert(parentPort !== null, "a vCPU runs on a worker thread");
   const port = parentPort;
-  const loop = new VcpuLoop(workerData as VcpuWorkerData);
+  const data = workerData as VcpuWorkerData;
+  const loop = new VcpuLoop(data);
   const post = (message: VcpuMessage) => port.postMessage(message);
-  port.once("message", ({ entry }: VcpuStart) => {
-    if (entry !== undefined) loop.enterKernel(entry);
-    new Shared((workerData as VcpuWorkerData).shared).waitForGo();
-    post({ type: "exit", exit: loop.run() });
-    port.close();
+  port.on("message", (command: VcpuCommand) => {
+    if (command.type === "start") {
+      if (command.entry !== undefined) loop.enterKernel(command.entry);
+      new Shared(data.shared).waitForGo();
+      post({ type: "exit", exit: loop.run() });
+    } else {
+      // Only now: the supervisor kicks by writing to this vCPU's memory until it knows of the exit.
+      loop.close();
+      port.close();
+    }
   });
   post({ type: "created", tid: gettid(), immediateExitAddress: loop.immediateExitAddress });
 }

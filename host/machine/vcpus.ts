@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import { tgkill, viewOf } from "../ffi/libc.js";
 import type { Shared } from "./shared.js";
-import type { VcpuExit, VcpuMessage, VcpuStart, VcpuWorkerData } from "./vcpu-worker.js";
+import type { VcpuCommand, VcpuExit, VcpuMessage, VcpuWorkerData } from "./vcpu-worker.js";
 import type { EntryState } from "./x86/cpu.js";
 
 /** Any signal with a handler ends KVM_RUN with EINTR; Node leaves this one to the program. */
@@ -20,6 +20,8 @@ interface Thread {
   tid: number;
   immediateExit: Uint8Array;
   left: boolean;
+  /** Resolves when the thread is gone, whatever ended it. */
+  ended: Promise<void>;
 }
 
 /** All vCPUs of a VM. */
@@ -48,8 +50,8 @@ export class Vcpus {
   go(entry: EntryState): void {
     this.#running = true;
     for (const [index, { worker }] of this.#threads.entries()) {
-      const start: VcpuStart = { entry: index === 0 ? entry : undefined };
-      worker.postMessage(start);
+      const firstEntry = index === 0 ? entry : undefined;
+      worker.postMessage({ type: "start", entry: firstEntry } satisfies VcpuCommand);
     }
     this.#shared.go();
   }
@@ -61,7 +63,7 @@ export class Vcpus {
       for (const thread of this.#threads) kick(thread);
       await new Promise((resolve) => setTimeout(resolve, KICK_INTERVAL_MS));
     }
-    await Promise.all(this.#threads.map(({ worker }) => worker.terminate()));
+    await Promise.all(this.#threads.map(closeThread));
     process.off(KICK_SIGNAL, ignoreKick);
   }
 }
@@ -72,10 +74,17 @@ function ignoreKick(): void {
 
 async function startThread(data: VcpuWorkerData): Promise<Thread> {
   const worker = new Worker(new URL("./vcpu-worker.js", import.meta.url), { workerData: data });
+  const ended = new Promise<void>((resolve) => worker.once("exit", () => resolve()));
   const [message] = (await once(worker, "message")) as [VcpuMessage];
   if (message.type !== "created") throw new Error(`vCPU ${data.index} left before it ran`);
   const immediateExit = new Uint8Array(viewOf(message.immediateExitAddress, 1));
-  return { worker, tid: message.tid, immediateExit, left: false };
+  return { worker, tid: message.tid, immediateExit, left: false, ended };
+}
+
+/** Lets a thread that is out of KVM_RUN release its vCPU: the VM lives as long as one is open. */
+async function closeThread({ worker, ended }: Thread): Promise<void> {
+  worker.postMessage({ type: "close" } satisfies VcpuCommand);
+  await ended;
 }
 
 /** Resolves with why the vCPU left its loop; a thread that dies of our own bug counts as such. */

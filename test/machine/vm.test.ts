@@ -1,0 +1,209 @@
+// Whole machines on this machine's own /dev/kvm, with the polling guest, through the API that the command
+// line uses.
+
+import { readdirSync, readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { VmmError } from "../../host/errors.js";
+import type { DeviceConfig, GuestExit, VmConfig, VmEvent } from "../../host/machine/config.js";
+import { createVm, type Vm } from "../../host/machine/vm.js";
+import { ENTROPY_GUEST, whyNoKvm } from "../support/bulkhead.js";
+import { skip } from "../support/skip.js";
+
+const RNG = fileURLToPath(new URL("../../devices/rng.wasm", import.meta.url));
+
+function rng(id: string, what = "/dev/urandom"): DeviceConfig {
+  const source = { kind: "file" as const, what, rights: ["read" as const] };
+  return { id, module: RNG, grants: { source }, isolation: "process", seccomp: "enforce" };
+}
+
+function config(cmdline: string, changes: Partial<VmConfig> = {}): VmConfig {
+  return {
+    kernel: ENTROPY_GUEST,
+    cmdline,
+    memoryBytes: 64 * 1024 * 1024,
+    cpuCount: 1,
+    devices: [rng("rng0")],
+    debugExit: false,
+    serialFd: -1,
+    allowWeakSandbox: false,
+    onDeviceFailure: "continue",
+    ...changes,
+  };
+}
+
+/** A VM and everything that it told. */
+class Run {
+  readonly events: VmEvent[] = [];
+  vm!: Vm;
+
+  static async create(vmConfig: VmConfig): Promise<Run> {
+    const run = new Run();
+    run.vm = await createVm(vmConfig, (event) => run.events.push(event));
+    return run;
+  }
+
+  all<E extends VmEvent["event"]>(name: E): Extract<VmEvent, { event: E }>[] {
+    return this.events.filter((e): e is Extract<VmEvent, { event: E }> => e.event === name);
+  }
+
+  get text(): string {
+    return this.all("serial")
+      .map((event) => event.text)
+      .join("");
+  }
+
+  /** Resolves when `condition` holds; each event may be what makes it so. */
+  async until(condition: () => boolean): Promise<void> {
+    while (!condition()) await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+}
+
+async function runToEnd(vmConfig: VmConfig): Promise<{ run: Run; exit: GuestExit }> {
+  const run = await Run.create(vmConfig);
+  return { run, exit: await run.vm.run() };
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return !readFileSync(`/proc/${pid}/stat`, "latin1").includes(") Z ");
+  } catch {
+    return false;
+  }
+}
+
+function threadCount(): number {
+  return readdirSync("/proc/self/task").length;
+}
+
+const vm = suite("vm");
+
+vm(
+  "createVm() tells of each device, then that the VMM is ready, and the guest of itself",
+  async () => {
+    const { run, exit } = await runToEnd(config("", { devices: [rng("rng0"), rng("rng1")] }));
+    assert.equal(exit, { reason: "poweroff", status: 0 });
+    assert.match(run.text, /2 passed, 0 failed: PASS/);
+    const names = run.events.map((event) => event.event).filter((name) => name !== "serial");
+    assert.equal(names, ["device-ready", "device-ready", "vmm-ready", "guest-exit"]);
+  },
+);
+
+vm("each device has a process of its own, and it is gone with the VM", async () => {
+  const { run } = await runToEnd(config("bytes=64", { devices: [rng("rng0"), rng("rng1")] }));
+  const pids = run.all("device-ready").map((event) => event.pid);
+  assert.is(new Set([...pids, process.pid]).size, 3);
+  assert.equal(pids.map(isAlive), [false, false]);
+});
+
+vm("a VM leaves no thread and no descriptor behind", async () => {
+  const fds = () => readdirSync("/proc/self/fd").length;
+  await runToEnd(config("bytes=64"));
+  const before = { threads: threadCount(), fds: fds() };
+  for (let i = 0; i < 3; i++) await runToEnd(config("bytes=64"));
+  assert.equal({ threads: threadCount(), fds: fds() }, before);
+});
+
+vm(
+  "proofs() measures a running device from outside: filter, no W+X page, its own descriptors",
+  async () => {
+    const run = await Run.create(config("exit=hang"));
+    const done = run.vm.run();
+    await run.until(() => run.text.includes("hangs"));
+    const [device] = run.vm.proofs();
+    if (device === undefined) throw new Error("no proof");
+    const { id, proof } = device;
+    assert.is(id, "rng0");
+    assert.equal([proof.seccomp, proof.noNewPrivs, proof.wxPages], [2, true, 0]);
+    assert.match(proof.capabilities, /^0+$/);
+    assert.equal(
+      proof.fds.map(({ fd }) => fd),
+      [0, 1, 2, 3, 5],
+    );
+    assert.is(proof.fds.at(-1)?.target, "/dev/urandom");
+    assert.not.match(readFileSync(`/proc/${proof.pid}/maps`, "latin1"), /guest-ram/);
+    run.vm.stop("test is over");
+    assert.equal(await done, { reason: "stopped", status: 0, detail: "test is over" });
+  },
+);
+
+vm("stop() ends a guest that never exits to the VMM", async () => {
+  const run = await Run.create(config("exit=hang", { cpuCount: 2 }));
+  const done = run.vm.run();
+  await run.until(() => run.text.includes("hangs"));
+  run.vm.stop("SIGTERM");
+  assert.is((await done).reason, "stopped");
+});
+
+vm("how a guest ends decides the exit status", async () => {
+  const exitOf = async (cmdline: string) => {
+    const { exit } = await runToEnd(config(`bytes=64 ${cmdline}`, { debugExit: true }));
+    return [exit.reason, exit.status];
+  };
+  assert.equal(await exitOf("exit=reset"), ["reboot", 0]);
+  assert.equal(await exitOf("exit=debug"), ["debug-exit", 1]);
+  assert.equal(await exitOf("exit=triplefault"), ["triple-fault", 4]);
+});
+
+vm("a device killed again and again costs the guest nothing", async () => {
+  const run = await Run.create(config("bytes=8000000 depth=16 request=4096"));
+  const done = run.vm.run();
+  for (let kills = 1; kills <= 5; kills++) {
+    await run.until(() => run.all("device-ready").length === kills || run.text.includes("passed"));
+    const pid = run.all("device-ready").at(-1)?.pid ?? 0;
+    if (run.text.includes("passed")) break;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    process.kill(pid, "SIGKILL");
+  }
+  assert.is((await done).status, 0);
+  assert.match(run.text, /8000000 bytes in .*\r?\n.*looks random\r?\n.*1 passed, 0 failed: PASS/);
+  const exits = run.all("device-exit");
+  assert.ok(exits.length >= 1, "the guest was done before the first kill");
+  assert.match(exits[0]?.reason ?? "", /SIGKILL/);
+});
+
+vm("a device without a source of entropy dies until it is given up; the VM lives", async () => {
+  const empty = rng("rng0", "/dev/null");
+  const { run, exit } = await runToEnd(config("timeout=60", { devices: [empty] }));
+  assert.is(exit.reason, "poweroff");
+  assert.match(run.text, /0 passed, 1 failed/);
+  const logs = run.all("log").map((event) => event.text);
+  assert.ok(
+    logs.some((text) => text.startsWith("failed for good")),
+    logs.join("\n"),
+  );
+});
+
+vm("onDeviceFailure: stop ends the VM with status 5", async () => {
+  const empty = rng("rng0", "/dev/null");
+  const options = { devices: [empty], onDeviceFailure: "stop" as const };
+  const { exit } = await runToEnd(config("timeout=600", options));
+  assert.equal([exit.reason, exit.status], ["device-failed", 5]);
+  assert.match(exit.detail ?? "", /^rng0 failed for good/);
+});
+
+vm("createVm() throws what is wrong and leaves no process behind", async () => {
+  const before = threadCount();
+  const refused = async (changes: Partial<VmConfig>): Promise<string> => {
+    try {
+      await Run.create(config("", changes));
+    } catch (error) {
+      if (error instanceof VmmError) return `${error.code} ${error.message}`;
+      throw error;
+    }
+    return "created";
+  };
+  assert.match(await refused({ kernel: RNG }), /^ERR_KERNEL_IMAGE/);
+  assert.match(await refused({ kernel: "/nonexistent" }), /^ERR_FILE .*"\/nonexistent"/);
+  assert.match(await refused({ memoryBytes: 1024 * 1024 }), /^ERR_MEMORY_LAYOUT/);
+  assert.match(
+    await refused({ devices: [rng("rng0", "/nonexistent")] }),
+    /^ERR_GRANT .*nonexistent/,
+  );
+  assert.is(threadCount(), before);
+});
+
+const noKvm = whyNoKvm();
+if (noKvm === undefined) vm.run();
+else skip(noKvm);
