@@ -204,6 +204,19 @@ test("DeviceLink breaks with a device that answers before READY", () => {
   rig.close();
 });
 
+test("DeviceLink breaks with a device that answers, or is ready again, before approve()", () => {
+  const lies = [(rig: Rig) => rig.device.reply([{ id: 0 }]), (rig: Rig) => rig.device.ready()];
+  for (const lie of lies) {
+    const rig = new Rig();
+    rig.approves = false;
+    rig.device.ready();
+    rig.settle();
+    lie(rig);
+    rig.expectBroken(/REPLIES before READY|READY twice/);
+    rig.close();
+  }
+});
+
 test("DeviceLink breaks with a device that is ready twice", () => {
   const all = asked();
   all.device.ready();

@@ -208,6 +208,42 @@ test("DeviceLink passes READY on, and says nothing to the device before DRIVER_O
   rig.close();
 });
 
+test("DeviceLink sends nothing before approve(), and everything once after it", () => {
+  const rig = new Rig();
+  rig.approves = false;
+  rig.link.approve();
+  const [queue] = rig.driver.start();
+  queue!.add({ writable: [1] });
+  rig.driver.kick(queue!);
+  rig.device.ready();
+  rig.settle();
+  assert.is(rig.reports.length, 1);
+  assert.is(rig.device.receive(), undefined);
+  rig.link.approve();
+  rig.link.approve();
+  rig.device.expect(ACTIVATE);
+  rig.device.expect(REQUESTS);
+  assert.is(rig.device.receive(), undefined);
+  rig.close();
+});
+
+test("DeviceLink.answered counts what the device attached last has answered", () => {
+  const { rig, driver, device, queue } = running();
+  for (let i = 0; i < 2; i += 1) queue.add({ writable: [1] });
+  driver.kick(queue);
+  device.expect(REQUESTS);
+  assert.is(rig.link.answered, 0);
+  device.reply([{ id: 1 }]);
+  rig.settle();
+  assert.is(rig.link.answered, 1);
+  rig.device.close();
+  rig.settle();
+  assert.is(rig.link.answered, 1, "it is asked for when the device is gone");
+  rig.plug();
+  assert.is(rig.link.answered, 0);
+  rig.close();
+});
+
 test("DeviceLink sends nothing before READY, and ACTIVATE and what waits after it", () => {
   const rig = new Rig();
   const [queue] = rig.driver.start();

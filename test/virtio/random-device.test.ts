@@ -173,6 +173,7 @@ function replace(reset: boolean): void {
   rig.settle();
   rig.plug();
   if (reset) start();
+  else for (const queue of driver.queues) queue.expectRewrites();
   rig.device.ready();
   rig.settle();
 }

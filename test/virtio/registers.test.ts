@@ -167,6 +167,20 @@ test("RegisterFile raises no interrupt before DRIVER_OK (§2.1.2)", () => {
   assert.is(made.interrupts, 0);
 });
 
+test("RegisterFile.abandon() fails every driver that comes back", () => {
+  const made = bench();
+  made.driver.start();
+  made.registers.abandon("the device failed for good");
+  made.expectFault(/failed for good/);
+  made.driver.start();
+  made.expectFault(/failed for good/);
+  assert.is(made.driver.takeInterrupt(), reg.INT_CONFIG);
+  assert.equal(
+    made.backend.calls.filter((call) => call.startsWith("activate")),
+    ["activate 0x0"],
+  );
+});
+
 test("RegisterFile serves nothing after FAILED (§2.1)", () => {
   const made = bench();
   made.driver.start();
