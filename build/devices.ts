@@ -1,5 +1,5 @@
-// Compiles every device in devices-as/ to dist/devices/, and writes into each module the manifest that
-// its source declares. Run by `npm run build`; a device that is newer than its sources is skipped.
+// Compiles every device in devices-as/ to dist/devices/, and writes into each module the manifest
+// that its source declares. Run by `npm run build`; skips a device that is newer than its sources.
 
 import fs from "node:fs";
 import path from "node:path";
@@ -29,8 +29,9 @@ interface Program {
 }
 
 /**
- * Lets the SDK, and nothing else, touch raw memory. A device imports it as "./sdk", so to the compiler
- * it is as much the author's source as the device; `--lib` would change that, but also its name.
+ * Lets the SDK, and nothing else, touch raw memory. A device imports it as "./sdk", so to the
+ * compiler it is as much the author's source as the device; `--lib` would change that, but also its
+ * name.
  */
 const memoryIsForTheSdk = {
   afterParse(parser: Parser): void {

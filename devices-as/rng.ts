@@ -4,7 +4,7 @@ import { capability, Chain, Device, register, Rights, VIRTIO_ID_RNG } from "./sd
 /** Bytes served per request: a guest may offer far more than it needs. */
 const REQUEST_BYTES_MAX: u32 = 64 * 1024;
 
-const source = capability.file("source", Rights.Read); // asked for here, granted on the command line
+const source = capability.file("source", Rights.Read); // asked for here, granted by the user
 
 class Rng extends Device {
   constructor() {

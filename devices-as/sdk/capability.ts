@@ -1,14 +1,14 @@
 // Capabilities: what a device asks for by name, and what the user grants on the command line.
 //
-// The n-th capability that a device declares is WASI descriptor 3 + n, granted or not. The build reads
-// the declarations (describe.ts) and writes them into the module's manifest.
+// The n-th capability that a device declares is WASI descriptor 3 + n, granted or not. The build
+// reads the declarations (describe.ts) and writes them into the module's manifest.
 
 import { ERRNO_INTR, ERRNO_SUCCESS, fd_read } from "./wasi_snapshot_preview1";
 
 /** Capabilities that one device may declare. */
 export const CAPABILITIES_MAX: u32 = 8;
 
-/** The first WASI descriptor that is a capability: 0 to 2 are the standard streams, never granted. */
+/** The first WASI descriptor that is a capability; 0 to 2 do not exist. */
 const FD_FIRST: u32 = 3;
 
 /** What a device may do with a capability; `Read | Write` for both. */

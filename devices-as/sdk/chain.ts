@@ -4,8 +4,8 @@ import { File } from "./capability";
 
 /**
  * The readable part of a request, consumed from its front, and the writable part, filled from its
- * front. Both are bounded: a device that goes beyond either one traps, and never touches the bytes of
- * another request.
+ * front. Both are bounded: a device that goes beyond either one traps, and never touches the bytes
+ * of another request.
  */
 @final
 export class Chain {
@@ -49,8 +49,8 @@ export class Chain {
   }
 
   /**
-   * Reads from `source` straight into the request, until `bytes` bytes are there, the source ends, or
-   * it fails (then `source.errno` says why). Returns how many bytes were written.
+   * Reads from `source` straight into the request, until `bytes` bytes are there, the source ends,
+   * or it fails (then `source.errno` says why). Returns how many bytes were written.
    */
   writeFrom(source: File, bytes: u32): u32 {
     assert(bytes <= this.writable, "write beyond the request");

@@ -21,7 +21,7 @@ export abstract class Device {
   /** The driver reset the device: forget everything about it. */
   reset(): void {}
 
-  /** Answers one request of `queue`: what is in the chain's writable part afterwards is the reply. */
+  /** Answers one request of `queue`: what it writes to the chain is the reply. */
   abstract serve(queue: u32, chain: Chain): void;
 }
 

@@ -6,7 +6,7 @@ import { device } from "./device";
 
 const chain = new Chain();
 
-/** Sets aside `bytes` bytes that no allocation of the device will ever touch; traps without room. */
+/** Sets aside `bytes` bytes that no allocation of the device ever touches; traps without room. */
 export function reserve(bytes: u32): usize {
   return heap.alloc(bytes);
 }

@@ -1,5 +1,5 @@
-// The functions of WASI preview 1 that the SDK calls. Only the ones that a device uses become imports
-// of its module, and only the ones that its grants allow are linked.
+// The functions of WASI preview 1 that the SDK calls. Only the ones that a device uses become
+// imports of its module, and only the ones that its grants allow are linked.
 
 /** Reads into `iovs`, and stores the number of bytes read at `nread`; returns an errno. */
 export declare function fd_read(fd: i32, iovs: usize, iovsCount: i32, nread: usize): u32;

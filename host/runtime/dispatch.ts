@@ -1,9 +1,9 @@
-// From messages to calls of the device, and from its answers to messages. The same for a device in its
-// own process and for one inside the VMM: receive a payload at `receiveAddress`, begin(), then step()
-// until there is no more to send.
+// From messages to calls of the device, and from its answers to messages. The same for a device in
+// its own process and for one inside the VMM: receive a payload at `receiveAddress`, begin(), then
+// step() until there is no more to send.
 //
-//   inbox    │ pieces of a chain that is still arriving (held) │ payload of the next message … │
-//   outbox   │ replies of the batch, packed (pending)          │ window of the request being served … │
+//   inbox   │ pieces of a chain that is still arriving (held) │ payload of the next message │
+//   outbox  │ replies of the batch, packed (pending) │ window of the request being served │
 //
 // The VMM is more trusted than the device, but its messages are checked all the same: what is not
 // exactly as host/wire/message.ts says ends the device.
@@ -87,7 +87,7 @@ export class Dispatcher {
     return this.#device.inboxAddress + this.#held;
   }
 
-  /** Whether step() has more to do; until then the inbox is in use and no message may be received. */
+  /** Whether step() has more to do; as long as it has, no message may be received. */
   get busy(): boolean {
     return this.#next < this.#count || this.#splitBytes > 0;
   }

@@ -1,5 +1,5 @@
-// A device inside the VMM's own I/O worker (`--isolation inline`): a channel without a socket. What the
-// VMM gathers is copied into the device's inbox, what the device answers is copied out of its outbox.
+// A device inside the VMM's own I/O worker (`--isolation inline`): a channel without a socket. What
+// the VMM gathers is copied to the device's inbox, what the device answers is copied back from it.
 
 import { assert } from "../errors.js";
 import { memcpy } from "../ffi/libc.js";
@@ -16,7 +16,7 @@ import {
 import { Dispatcher, encodeControl } from "./dispatch.js";
 import type { DeviceInstance } from "./instance.js";
 
-/** Where everything is in the channel's memory: scratch of the VMM's two ends, and of the device. */
+/** Where everything is in the channel's memory: scratch for both directions, and READY or LOG. */
 const OUTGOING = 0;
 const INCOMING = CONTROL_BYTES_MAX;
 const TEXT = 2 * CONTROL_BYTES_MAX;
@@ -35,7 +35,7 @@ export class InlineChannel implements Channel {
   /** READY or LOG, still to be peeked. */
   #control: { type: number; text: string; bytesMax: number } | undefined;
   #failed = false;
-  /** The message that peek() found: length (or NOTHING), where its payload is, how much is taken. */
+  /** The message that peek() found: its length (or NOTHING), and what of its payload is left. */
   #peeked = NOTHING;
   #payload = 0;
   #rest = 0;
@@ -52,8 +52,8 @@ export class InlineChannel implements Channel {
   }
 
   /**
-   * Whether the VMM should look again, peek() or send(): what readiness of a socket tells elsewhere.
-   * After each send() the owner calls the link until this is false.
+   * Whether the VMM should look again, peek() or send(): what readiness of a socket tells
+   * elsewhere. After each send() the owner calls the link until this is false.
    */
   get ready(): boolean {
     return this.#busy || this.#failed || this.#control !== undefined || this.#peeked !== NOTHING;
@@ -134,7 +134,7 @@ export class InlineChannel implements Channel {
     return this.#peeked;
   }
 
-  /** What would end a device's process ends this device: one line for the log, then a closed channel. */
+  /** What would end a device's process ends this one: a line for the log, then a closed channel. */
   #guard(run: () => void): void {
     try {
       run();

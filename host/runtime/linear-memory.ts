@@ -21,8 +21,8 @@ export class LinearMemory {
   }
 
   /**
-   * Looks whether the memory grew, and must be called between the module's running and the use of any
-   * field: an old address may be another mapping's by then.
+   * Looks whether the memory grew, and must be called between the module's running and the use of
+   * any field: an old address may be another mapping's by then.
    */
   update(): void {
     const { buffer } = this.#memory;

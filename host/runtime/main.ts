@@ -13,7 +13,7 @@ import { DeviceFault, DeviceInstance } from "./instance.js";
 import { STATUS } from "./status.js";
 import { GrantedFiles } from "./wasi_snapshot_preview1.js";
 
-/** Reads the module from its descriptor and closes it: once confined, nothing must be open but grants. */
+/** Reads the module and closes its descriptor: a confined process has its grants and no other. */
 function readModule(): Uint8Array {
   const { size } = fs.fstatSync(MODULE_FD);
   if (size > MODULE_BYTES_MAX) {

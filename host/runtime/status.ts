@@ -1,4 +1,4 @@
-// Exit statuses of a device process. A VmmError before the lock-down ends it with its own exitStatus.
+// Exit statuses of a device process. A VmmError before the lock-down ends it with its exitStatus.
 
 export const STATUS = {
   /** The VMM closed the socket: the ordinary end. */

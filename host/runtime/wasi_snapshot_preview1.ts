@@ -1,8 +1,8 @@
 // The functions of WASI preview 1 that a device module can be given, over granted descriptors. Data
 // moves between the descriptor and the module's memory in one system call, without a copy here.
 //
-// Everything a module passes is hostile: a pointer and a length are checked against the memory's size
-// as it is now, before the system call that would follow them.
+// Everything a module passes is hostile: a pointer and a length are checked against the memory's
+// size as it is now, before the system call that would follow them.
 
 import os from "node:os";
 import { errno, pread64, pwrite64, read, write } from "../ffi/libc.js";
@@ -18,15 +18,15 @@ export const IO_BYTES_MAX = 1024 * 1024;
 export const IOVECS_MAX = 1024;
 const IOVEC_BYTES = 8;
 
-/** `errno` of WASI in the order of its values (wasi_snapshot_preview1.witx); Linux has the same names. */
+/** WASI's `errno` in the order of its values (wasi_snapshot_preview1.witx), by Linux' names. */
 const ERRNO_NAMES = (
-  "SUCCESS 2BIG ACCES ADDRINUSE ADDRNOTAVAIL AFNOSUPPORT AGAIN ALREADY BADF BADMSG BUSY CANCELED " +
-  "CHILD CONNABORTED CONNREFUSED CONNRESET DEADLK DESTADDRREQ DOM DQUOT EXIST FAULT FBIG " +
-  "HOSTUNREACH IDRM ILSEQ INPROGRESS INTR INVAL IO ISCONN ISDIR LOOP MFILE MLINK MSGSIZE MULTIHOP " +
-  "NAMETOOLONG NETDOWN NETRESET NETUNREACH NFILE NOBUFS NODEV NOENT NOEXEC NOLCK NOLINK NOMEM NOMSG " +
-  "NOPROTOOPT NOSPC NOSYS NOTCONN NOTDIR NOTEMPTY NOTRECOVERABLE NOTSOCK NOTSUP NOTTY NXIO OVERFLOW " +
-  "OWNERDEAD PERM PIPE PROTO PROTONOSUPPORT PROTOTYPE RANGE ROFS SPIPE SRCH STALE TIMEDOUT TXTBSY " +
-  "XDEV NOTCAPABLE"
+  "SUCCESS 2BIG ACCES ADDRINUSE ADDRNOTAVAIL AFNOSUPPORT AGAIN ALREADY BADF BADMSG BUSY " +
+  "CANCELED CHILD CONNABORTED CONNREFUSED CONNRESET DEADLK DESTADDRREQ DOM DQUOT EXIST " +
+  "FAULT FBIG HOSTUNREACH IDRM ILSEQ INPROGRESS INTR INVAL IO ISCONN ISDIR LOOP MFILE MLINK " +
+  "MSGSIZE MULTIHOP NAMETOOLONG NETDOWN NETRESET NETUNREACH NFILE NOBUFS NODEV NOENT NOEXEC " +
+  "NOLCK NOLINK NOMEM NOMSG NOPROTOOPT NOSPC NOSYS NOTCONN NOTDIR NOTEMPTY NOTRECOVERABLE " +
+  "NOTSOCK NOTSUP NOTTY NXIO OVERFLOW OWNERDEAD PERM PIPE PROTO PROTONOSUPPORT PROTOTYPE " +
+  "RANGE ROFS SPIPE SRCH STALE TIMEDOUT TXTBSY XDEV NOTCAPABLE"
 ).split(" ");
 
 function wasiErrno(name: string): number {

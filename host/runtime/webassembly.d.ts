@@ -1,4 +1,4 @@
-// The part of the WebAssembly JavaScript API that Bulkhead uses: TypeScript ships it with the DOM only.
+// The part of the WebAssembly JavaScript API that Bulkhead uses; TypeScript's comes with the DOM.
 
 declare namespace WebAssembly {
   type Exports = Record<string, unknown>;

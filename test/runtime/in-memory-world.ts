@@ -1,5 +1,5 @@
-// The outside world of a device in tests: @wasmer/wasi's in-memory one, without any access to the host,
-// and capabilities that are reproducible from a seed.
+// The outside world of a device in tests: @wasmer/wasi's in-memory one, without any access to the
+// host, and capabilities that are reproducible from a seed.
 
 import { init, WASI } from "@wasmer/wasi";
 import type { ImportedCall, World } from "../../host/runtime/instance.js";
@@ -26,7 +26,7 @@ export class SeededSource {
   }
 }
 
-/** Standard streams, arguments, environment and paths are wasmer's; descriptors from 3 on are ours. */
+/** Streams, arguments, environment and paths are wasmer's; descriptors from 3 on are ours. */
 export class InMemoryWorld implements World {
   readonly #wasi = new WASI({});
   readonly #source: SeededSource;

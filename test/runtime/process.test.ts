@@ -124,7 +124,8 @@ test("rng in its process fills requests from /dev/urandom and ends with the sock
 
 test("rng in its process lives through a thousand calls and garbage collections", async () => {
   // V8 makes a faster wrapper at the 1000th call of an export, unless told not to, and collects its
-  // young generation after some ten thousand: either would end a process that is sealed too tightly.
+  // young generation after some ten thousand: either would end a process that is sealed too
+  // tightly.
   const peer = new Peer(RNG, [URANDOM]);
   await peer.start();
   const requests = Array.from({ length: 64 }, (_, id) => ({ id, capacity: 16 }));
@@ -170,7 +171,7 @@ test("a module that claims more than its capacity ends before the VMM sees a rep
   await endsWith(peer, /claims 9 bytes of a capacity of 8/, STATUS.trapped);
 });
 
-test("a module that grows its memory in serve() is received into and sent from as before", async () => {
+test("a module that grows its memory in serve() goes on being served", async () => {
   const serve = `(func (export "serve") (param i32 i32 i32 i32 i32) (result i32)
     (drop (memory.grow (i32.const 10)))
     (memory.copy (local.get 3) (local.get 1) (local.get 2))

@@ -1,5 +1,5 @@
-// What the tests of the runtime share: modules made from WAT, scripted worlds, and the VMM's end of a
-// conversation with a device.
+// What the tests of the runtime share: modules made from WAT, scripted worlds, and the VMM's end of
+// a conversation with a device.
 
 import fs from "node:fs";
 import wabtOf from "wabt";
@@ -254,5 +254,8 @@ export function messageOf(header: Uint32Array, payload: Uint8Array): Message {
 
 /** `count` bytes that differ from their neighbours. */
 export function pattern(count: number, seed = 1): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from({ length: count }, (_, i) => (i * 31 + (i >> 8) + seed) & 0xff);
+  return Uint8Array.from(
+    { length: count },
+    (_, i) => (i * 31 + (i >> 8) + (i >> 16) * 7 + seed) & 0xff,
+  );
 }
