@@ -1,15 +1,17 @@
-// One device module, running: a Wasm instance with its two windows. The same class serves the confined
-// process, the VMM's own I/O worker, tests and the fuzzer; they differ in the World they pass.
+// One device module, running: a Wasm instance with its two windows. The same class serves the
+// confined process, the VMM's own I/O worker, tests and the fuzzer; they differ in the World they
+// pass.
 
 import { VmmError } from "../errors.js";
+import { Forwarder, type Signature, type ValueType } from "../sandbox/forwarder.js";
 import { checkImports } from "../sandbox/grants.js";
 import { inspectModule, type ModuleFacts } from "../sandbox/manifest.js";
 import { CHAIN_BYTES_MAX, PAYLOAD_BYTES_MAX } from "../wire/message.js";
 import { LinearMemory } from "./linear-memory.js";
 
 /**
- * Bytes of each window: a whole chain, and beside it the payload of one message. The inbox holds the
- * pieces of a chain that is still arriving while another message comes in; the outbox holds the
+ * Bytes of each window: a whole chain, and beside it the payload of one message. The inbox holds
+ * the pieces of a chain that is still arriving while another message comes in; the outbox holds the
  * replies of a batch while one more is being written.
  */
 export const WINDOW_BYTES = CHAIN_BYTES_MAX + PAYLOAD_BYTES_MAX;
@@ -25,18 +27,19 @@ export interface World {
   attach(instance: WebAssembly.Instance, memory: LinearMemory): void;
 }
 
-/** Functions that every module exports, with their number of parameters, as wit/ describes them. */
-const EXPORTS = {
-  _initialize: 0,
-  reserve: 1,
-  activate: 1,
-  reset: 0,
-  serve: 5,
-  describe: 0,
-} as const;
+const NOTHING: readonly ValueType[] = [];
 
-interface DeviceExports {
-  memory: WebAssembly.Memory;
+/** Functions that every module exports, as wit/ describes them. */
+const EXPORTS: Readonly<Record<string, Signature>> = {
+  _initialize: { parameters: NOTHING, results: NOTHING },
+  reserve: { parameters: ["i32"], results: ["i32"] },
+  activate: { parameters: ["i64"], results: NOTHING },
+  reset: { parameters: NOTHING, results: NOTHING },
+  serve: { parameters: ["i32", "i32", "i32", "i32", "i32"], results: ["i32"] },
+  describe: { parameters: NOTHING, results: ["i32"] },
+};
+
+interface DeviceFunctions {
   _initialize(): void;
   reserve(bytes: number): number;
   activate(features: bigint): void;
@@ -44,7 +47,9 @@ interface DeviceExports {
   serve(queue: number, readable: number, length: number, writable: number, room: number): number;
 }
 
-/** The module broke: it trapped, or it answered what no correct module answers. It must not go on. */
+/**
+ * The module broke: it trapped, or it answered what no correct module answers. It must not go on.
+ */
 export class DeviceFault extends Error {
   override readonly name = "DeviceFault";
 }
@@ -52,14 +57,15 @@ export class DeviceFault extends Error {
 export class DeviceInstance {
   readonly facts: ModuleFacts;
   readonly memory: LinearMemory;
-  readonly #exports: DeviceExports;
+  readonly #functions: Forwarder<DeviceFunctions>;
   #inbox = 0;
   #outbox = 0;
 
-  private constructor(facts: ModuleFacts, exports: DeviceExports) {
+  private constructor(facts: ModuleFacts, instance: WebAssembly.Instance) {
     this.facts = facts;
-    this.#exports = exports;
-    this.memory = new LinearMemory(exports.memory);
+    this.memory = new LinearMemory(memoryOf(instance.exports));
+    checkFunctions(instance.exports);
+    this.#functions = new Forwarder(instance.exports, EXPORTS);
   }
 
   /**
@@ -83,8 +89,7 @@ export class DeviceInstance {
       linked[name] = call;
     }
     const instance = new WebAssembly.Instance(compiled, { wasi_snapshot_preview1: linked });
-    checkExports(instance.exports);
-    const device = new DeviceInstance(facts, instance.exports as unknown as DeviceExports);
+    const device = new DeviceInstance(facts, instance);
     world.attach(instance, device.memory);
     return device;
   }
@@ -103,7 +108,7 @@ export class DeviceInstance {
 
   /** Runs the module's own initialization and reserves the windows. */
   start(): void {
-    this.#call("_initialize", () => this.#exports._initialize());
+    this.#call("_initialize", () => this.#functions.call._initialize());
     this.#inbox = this.#reserve();
     this.#outbox = this.#reserve();
   }
@@ -112,11 +117,11 @@ export class DeviceInstance {
   activate(at: number): void {
     this.memory.update();
     const features = this.memory.view.getBigUint64(this.#inbox + at, true);
-    this.#call("activate", () => this.#exports.activate(features));
+    this.#call("activate", () => this.#functions.call.activate(features));
   }
 
   reset(): void {
-    this.#call("reset", () => this.#exports.reset());
+    this.#call("reset", () => this.#functions.call.reset());
   }
 
   /**
@@ -131,7 +136,7 @@ export class DeviceInstance {
     try {
       const readable = this.#inbox + at.readable;
       const writable = this.#outbox + at.writable;
-      written = this.#exports.serve(queue, readable, at.bytes, writable, at.capacity) >>> 0;
+      written = this.#functions.call.serve(queue, readable, at.bytes, writable, at.capacity) >>> 0;
     } catch (error) {
       throw trapped("serve", error);
     }
@@ -142,7 +147,7 @@ export class DeviceInstance {
   }
 
   #reserve(): number {
-    const at = this.#call("reserve", () => this.#exports.reserve(WINDOW_BYTES)) >>> 0;
+    const at = this.#call("reserve", () => this.#functions.call.reserve(WINDOW_BYTES)) >>> 0;
     this.memory.update();
     if (!this.memory.contains(at, WINDOW_BYTES)) {
       throw new DeviceFault(`reserve: ${WINDOW_BYTES} bytes at ${at} are not in its memory`);
@@ -181,17 +186,19 @@ function compile(module: Uint8Array): WebAssembly.Module {
   }
 }
 
-function checkExports(exports: WebAssembly.Exports): void {
-  if (!(exports.memory instanceof WebAssembly.Memory)) {
-    throw new VmmError("ERR_MODULE", 'Cannot use the module: it exports no memory "memory"');
-  }
-  for (const [name, parameters] of Object.entries(EXPORTS)) {
+function memoryOf({ memory }: WebAssembly.Exports): WebAssembly.Memory {
+  if (memory instanceof WebAssembly.Memory) return memory;
+  throw new VmmError("ERR_MODULE", 'Cannot use the module: it exports no memory "memory"');
+}
+
+function checkFunctions(exports: WebAssembly.Exports): void {
+  for (const [name, { parameters }] of Object.entries(EXPORTS)) {
     const value = exports[name];
     if (typeof value !== "function") {
       throw new VmmError("ERR_MODULE", `Cannot use the module: it exports no function "${name}"`);
     }
-    if (value.length !== parameters) {
-      const problem = `"${name}" takes ${value.length} parameters instead of ${parameters}`;
+    if (value.length !== parameters.length) {
+      const problem = `"${name}" takes ${value.length} parameters instead of ${parameters.length}`;
       throw new VmmError("ERR_MODULE", `Cannot use the module: ${problem}`);
     }
   }

@@ -5,7 +5,6 @@ import { closeSync, readdirSync, readFileSync } from "node:fs";
 import { errnoName, VmmError } from "../errors.js";
 import { errno, getppid, mprotect, prctl, syscall } from "../ffi/libc.js";
 import { Mapping, PROT_EXEC, PROT_READ } from "../ffi/memory.js";
-import { primeAsyncHandles } from "./async-handles.js";
 import {
   compilePolicy,
   SECCOMP_RET_KILL_PROCESS,
@@ -16,6 +15,7 @@ import { GRANT_FD_FIRST, SOCKET_FD, STDERR_FD } from "./descriptors.js";
 import type { GrantedFd } from "./grants.js";
 import { CAPABILITY, PRCTL, RLIMIT, SECCOMP, SIGNAL } from "./linux.js";
 import { type Policy, policyOf, syscallsOf } from "./policy.js";
+import { prime } from "./prime.js";
 import type { ImportedFunction } from "./sections.js";
 import { syscallNumber } from "./syscalls.js";
 import { endIdleThreads, resetSignals } from "./threads.js";
@@ -173,7 +173,7 @@ function filterSyscalls(policy: Policy, mode: SeccompMode): void {
 export function lockDown(setup: DeviceSetup, imports: readonly ImportedFunction[]): LockdownReport {
   const { grants, seccomp, weak } = setup;
   const policy = policyOf({ socketFd: SOCKET_FD, grants, imports });
-  primeAsyncHandles();
+  prime();
   const threads = endIdleThreads();
   resetSignals();
   dieWithParent(setup.parentPid);

@@ -2,7 +2,7 @@
 // user and no capability that means anything outside.
 
 import { Launch, type LaunchError } from "./launcher.js";
-import { allBits, CLONE, PRCTL, SECUREBITS, SIGNAL } from "./linux.js";
+import { allBits, CLONE, PRCTL, RLIMIT, SECUREBITS, SIGNAL } from "./linux.js";
 import { enterRoot, NODE_INSIDE, pathInside } from "./root.js";
 
 /** "nobody", the user and group that own nothing. */
@@ -10,6 +10,13 @@ const NOBODY = 65534;
 /** Highest descriptor number, for close_range(2). */
 const UINT_MAX = 0xffff_ffff;
 const HOSTNAME = "bulkhead";
+/**
+ * Writable memory while the module is compiled: node has 42 MiB then, and the largest honest module
+ * adds 30. A hostile one of 5 kB makes V8 allocate a gigabyte, and more with every further byte.
+ */
+const START_DATA_BYTES_MAX = 160 * 1024 * 1024;
+/** RLIM64_INFINITY (asm-generic/resource.h). */
+const UNLIMITED = 0xffff_ffff_ffff_ffffn;
 const { CLONE_VFORK, CLONE_NEWUSER, ...CLONE_NEW } = CLONE;
 
 export interface Program {
@@ -29,9 +36,16 @@ function placeDescriptors(launch: Launch, fds: readonly number[]): void {
   launch.step("close all other descriptors", "close_range", fds.length, UINT_MAX, 0);
 }
 
+/** struct rlimit64 that can still be set to anything: the lock-down has its own, for good. */
+function softLimit(value: number): Uint8Array {
+  return new Uint8Array(new BigUint64Array([BigInt(value), UNLIMITED]).buffer);
+}
+
 function execute(launch: Launch, program: Program, paths: { node: string; entry: string }): void {
   const argv = [paths.node, ...program.nodeFlags, paths.entry, program.argument];
+  const dataMax = softLimit(START_DATA_BYTES_MAX);
   launch
+    .step("limit the memory of its start", "prlimit64", 0, RLIMIT.RLIMIT_DATA, dataMax, 0)
     .step("make root mean nothing", "prctl", PRCTL.PR_SET_SECUREBITS, allBits(SECUREBITS), 0, 0, 0)
     .step("end with the VMM", "prctl", PRCTL.PR_SET_PDEATHSIG, SIGNAL.SIGKILL, 0, 0, 0)
     .step("execute node", "execve", paths.node, argv, program.environment);

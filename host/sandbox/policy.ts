@@ -42,7 +42,7 @@ const ALL_BITS = 0xffff_ffff_ffff_ffffn;
 const INT_BITS = 0xffff_ffffn;
 
 /** The `int` argument is `value`. */
-export function equalsInt(arg: number, value: number): ArgTest {
+export function is(arg: number, value: number): ArgTest {
   return oneOf(arg, [value]);
 }
 
@@ -58,7 +58,7 @@ export function oneOf(arg: number, values: readonly number[]): ArgTest {
 
 /** The argument is this descriptor. */
 export function fd(arg: number, value: number): ArgTest {
-  return equalsInt(arg, value);
+  return is(arg, value);
 }
 
 /** One rule; `reason` says who needs the call, for `bulkhead policy` and for the reviewer. */
@@ -66,9 +66,10 @@ export function allow(syscall: string, reason: string, ...args: ArgTest[]): Rule
   return { syscall, nr: syscallNumber(syscall), args, reason };
 }
 
-/** madvise(2): hand pages back to the kernel, and nothing else. */
+/** madvise(2): hand pages back to the kernel, and keep reserved ones from a fork that never comes. */
 const MADV_DONTNEED = 4;
 const MADV_FREE = 8;
+const MADV_DONTFORK = 10;
 /** futex(2), each with FUTEX_PRIVATE_FLAG; the wait also with FUTEX_CLOCK_REALTIME. */
 const FUTEX_WAKE_PRIVATE = 129;
 const FUTEX_WAIT_BITSET_PRIVATE_REALTIME = 393;
@@ -82,6 +83,7 @@ function memoryRules(): Rule[] {
     allow("mprotect", "V8 makes reserved heap usable; never executable", masked(2, notExec, 0)),
     allow("munmap", "V8 heap and malloc shrink"),
     allow("madvise", "V8 and malloc hand pages back", oneOf(2, [MADV_DONTNEED, MADV_FREE])),
+    allow("madvise", "V8 does this to all address space that it reserves", is(2, MADV_DONTFORK)),
     allow("brk", "malloc's heap grows and shrinks"),
   ];
 }
@@ -101,11 +103,11 @@ export function policyOf({ socketFd, grants, imports }: PolicyInput): Policy {
       ...granted,
       allow("sendmsg", "replies go to the VMM", fd(0, socketFd)),
       ...memoryRules(),
-      allow("futex", "V8 and Node wake threads that are gone", equalsInt(1, FUTEX_WAKE_PRIVATE)),
+      allow("futex", "V8 and Node wake threads that are gone", is(1, FUTEX_WAKE_PRIVATE)),
       allow(
         "futex",
         "Node's parked thread goes back to sleep after the process was stopped and continued",
-        equalsInt(1, FUTEX_WAIT_BITSET_PRIVATE_REALTIME),
+        is(1, FUTEX_WAIT_BITSET_PRIVATE_REALTIME),
       ),
       allow("getpid", "V8 notes its process with each garbage collection"),
       allow("exit_group", "the device ends"),

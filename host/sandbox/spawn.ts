@@ -19,9 +19,8 @@ import { syscallNumber } from "./syscalls.js";
 
 /**
  * Flags of a device's node. V8 must have written all its machine code by the lock-down: nothing is
- * compiled later, tiered up or compiled lazily, and the wrappers between JavaScript and Wasm are made
- * with the module, not at their first or thousandth call. Wasm checks bounds in its code, not by
- * faulting: then no signal handler is needed, and so no rt_sigreturn(2).
+ * compiled lazily, tiered up or optimised later (see forwarder.ts for what no flag switches off). Wasm
+ * checks bounds in its code, not by faulting: then no signal handler is needed, and no rt_sigreturn(2).
  */
 export const NODE_FLAGS: readonly string[] = [
   "--single-threaded",
@@ -31,14 +30,16 @@ export const NODE_FLAGS: readonly string[] = [
   "--no-wasm-tier-up",
   "--no-wasm-dynamic-tiering",
   "--no-wasm-lazy-compilation",
-  "--no-wasm-generic-wrapper",
   "--wasm-enforce-bounds-checks",
   "--regexp-interpret-all",
   "--expose-gc",
 ];
 
-/** One malloc arena: trimming several makes glibc open a file of /proc. One libuv thread at most. */
-const ENVIRONMENT: readonly string[] = ["MALLOC_ARENA_MAX=1", "UV_THREADPOOL_SIZE=1"];
+/**
+ * One malloc arena: trimming several makes glibc open a file of /proc. One libuv thread at most. A time
+ * zone, or the C library looks again and again whether /etc/localtime has changed.
+ */
+const ENVIRONMENT: readonly string[] = ["MALLOC_ARENA_MAX=1", "UV_THREADPOOL_SIZE=1", "TZ=UTC0"];
 
 /** What a device may say on stderr, before its lock-down; the rest is dropped. */
 const STDERR_CHARACTERS_MAX = 16 * 1024;

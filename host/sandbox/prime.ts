@@ -1,7 +1,10 @@
+// What Node, libuv and the C library do once, at some later moment that would be after the lock-down,
+// is made to happen before it.
+//
 // libuv wakes an event loop by writing to an eventfd, once: as long as the loop has not run, further
 // wake-ups find the handle pending and write nothing. A confined device never returns to its event
-// loop, so both handles that the garbage collector may touch are made pending once, before the
-// lock-down. Then the process needs neither the descriptor nor a rule for write(2).
+// loop, so both handles that the garbage collector may touch are made pending. Then the process needs
+// neither the descriptor nor a rule for write(2).
 
 import { VmmError } from "../errors.js";
 import { viewOf } from "../ffi/libc.js";
@@ -30,8 +33,14 @@ function primeImmediates(): void {
   page.close();
 }
 
-/** Call it once, before the descriptors are closed and while the event loop does not run. */
-export function primeAsyncHandles(): void {
+/** The C library reads the file of the time zone at the first use of local time. */
+function primeLocalTime(): void {
+  new Date().getTimezoneOffset();
+}
+
+/** Call it once, before the descriptors are closed, and do not return to the event loop. */
+export function prime(): void {
   primePlatformTasks();
   primeImmediates();
+  primeLocalTime();
 }
