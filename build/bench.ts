@@ -1,5 +1,5 @@
-// npm run bench: what a confined device costs, measured here and now. Medians of several runs; where
-// QEMU is installed, its microvm runs the same guest in the same minutes.
+// npm run bench: what a confined device costs, measured here and now. Medians of several runs;
+// where QEMU is installed, its microvm runs the same guest in the same minutes.
 //
 //   npm run bench -- --json     one object instead of tables
 

@@ -4,6 +4,9 @@
 const LOAD_GPA = 0x10_0000;
 const EHDR_BYTES = 64;
 const PHDR_BYTES = 56;
+const NOTE_BYTES = 24;
+const PT_LOAD = 1;
+const PT_NOTE = 4;
 
 /**
  * The same bytes mean the same in 32-bit mode (entered by PVH) and in 64-bit mode:
@@ -18,7 +21,7 @@ const SLEEP = [0xf4, 0xeb, 0xfd];
 
 /** The note that tells a PVH loader where 32-bit code starts (XEN_ELFNOTE_PHYS32_ENTRY). */
 function pvhNote(entry: number): Uint8Array {
-  const note = new DataView(new ArrayBuffer(24));
+  const note = new DataView(new ArrayBuffer(NOTE_BYTES));
   note.setUint32(0, 4, true); // namesz
   note.setUint32(4, 8, true); // descsz
   note.setUint32(8, 18, true);
@@ -48,7 +51,7 @@ function writeSegment(image: DataView, at: number, { type, offset, bytes }: Segm
 export function firstLightGuest(then: "leave" | "sleep"): Uint8Array {
   const code = [...SAY, ...(then === "leave" ? LEAVE : []), ...SLEEP];
   const noteOffset = EHDR_BYTES + 2 * PHDR_BYTES;
-  const entryOffset = noteOffset + 24;
+  const entryOffset = noteOffset + NOTE_BYTES;
   const bytes = entryOffset + code.length;
   const image = new DataView(new ArrayBuffer(bytes));
   const all = new Uint8Array(image.buffer);
@@ -61,8 +64,9 @@ export function firstLightGuest(then: "leave" | "sleep"): Uint8Array {
   image.setUint16(52, EHDR_BYTES, true);
   image.setUint16(54, PHDR_BYTES, true);
   image.setUint16(56, 2, true); // e_phnum
-  writeSegment(image, EHDR_BYTES, { type: 1, offset: 0, bytes }); // PT_LOAD
-  writeSegment(image, EHDR_BYTES + PHDR_BYTES, { type: 4, offset: noteOffset, bytes: 24 }); // PT_NOTE
+  const note = { type: PT_NOTE, offset: noteOffset, bytes: NOTE_BYTES };
+  writeSegment(image, EHDR_BYTES, { type: PT_LOAD, offset: 0, bytes });
+  writeSegment(image, EHDR_BYTES + PHDR_BYTES, note);
   all.set(pvhNote(LOAD_GPA + entryOffset), noteOffset);
   all.set(code, entryOffset);
   return all;

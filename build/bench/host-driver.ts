@@ -55,6 +55,7 @@ class Device {
       log: (line) => this.#fail(line),
       ready: () => {
         this.startMs = performance.now() - this.#begin;
+        this.#link.approve();
       },
       closed: () => this.#fail(this.#process.stderr),
       broken: (reason) => this.#fail(reason),

@@ -1,5 +1,5 @@
-// A terminal without a guest, for the test that runs it in a pseudo-terminal: says what it receives.
-// The argument names the way out.
+// A terminal without a guest, for the test that runs it in a pseudo-terminal: says what it
+// receives. The argument names the way out.
 
 import { spawnSync } from "node:child_process";
 import { Terminal } from "../../host/cli/terminal.js";

@@ -102,7 +102,7 @@ for (const [way, status] of [
   });
 }
 
-test("Terminal puts the terminal back while it is stopped, and is raw again afterwards", async () => {
+test("Terminal puts the terminal back while it is stopped, then is raw again", async () => {
   const reason = whyNoTerminal();
   if (reason !== undefined) return skip(reason);
   // "set -m" makes the harness a job, as an interactive shell does, which sees it stop.
