@@ -1,7 +1,7 @@
-// The chains of one queue that the device holds: popped, not answered yet. Everything is allocated at
-// the start; a chain is a slot (its id towards the device), and its memory is a list of segments from
-// one pool: first the readable ones, then the writable ones. Committed chains are ordered by age, so
-// that a restarted device is told everything again in the order in which the driver asked.
+// The chains of one queue that the device holds: popped, not answered yet. Everything is allocated
+// at the start; a chain is a slot (its id towards the device), and its memory is a list of segments
+// from one pool: first the readable ones, then the writable ones. Committed chains are ordered by
+// age, so that a restarted device is told everything again in the order in which the driver asked.
 
 import { assert } from "../errors.js";
 
@@ -9,8 +9,8 @@ import { assert } from "../errors.js";
 export const NONE = -1;
 
 /**
- * Segments of all chains in flight of one queue. One recvmsg with IOV_MAX (1024) pieces must be able
- * to scatter replies to all of them, behind the message's header.
+ * Segments of all chains in flight of one queue. One recvmsg with IOV_MAX (1024) pieces must be
+ * able to scatter replies to all of them, behind the message's header.
  */
 export const SEGMENTS_IN_FLIGHT_MAX = 1023;
 
@@ -259,7 +259,10 @@ export class Chains {
     this.#offset = skip;
   }
 
-  /** Goes over the next contiguous piece of at most `limit` bytes: its size, its address in pieceHva. */
+  /**
+   * Goes over the next contiguous piece of at most `limit` bytes: its size, its address in
+   * pieceHva.
+   */
   next(limit: number): number {
     assert(this.#segment !== NONE, "a piece beyond the chain");
     const rest = this.#segmentBytes[this.#segment]! - this.#offset;

@@ -1,7 +1,7 @@
 // Between the queues of a device and the process that serves it. Chains become requests on the way
-// out, straight from guest memory; replies are distrusted, and what is right about them goes straight
-// into the writable segments of their chains. Chains are kept until answered, so that a device
-// process may die at any time: attach() of the next one sends again what the last one owes.
+// out, straight from guest memory; replies are distrusted, and what is right about them goes
+// straight into the writable segments of their chains. Chains are kept until answered, so that a
+// device process may die at any time: attach() of the next one sends again what the last one owes.
 
 import { type Channel, FULL, NOTHING, SENT } from "../wire/channel.js";
 import {
@@ -30,8 +30,8 @@ import { BLOCKED, FAULT, type Queue } from "./virtqueue.js";
 export interface DeviceLinkOptions {
   log(line: string): void;
   /**
-   * The device process says that it is confined, and waits for approve(); `report` is a JSON object,
-   * otherwise unchecked.
+   * The device process says that it is confined, and waits for approve(); `report` is a JSON
+   * object, otherwise unchecked.
    */
   ready(report: object): void;
   /** The process is gone, the channel dropped. What it owed is kept for the next attach(). */

@@ -93,8 +93,8 @@ export class GuestMemory {
   }
 
   /**
-   * Host address of [`address`, `address` + `bytes`), or NOT_RAM when any byte of it is not RAM. The
-   * range may cross from one window to the next.
+   * Host address of [`address`, `address` + `bytes`), or NOT_RAM when any byte of it is not RAM.
+   * The range may cross from one window to the next.
    */
   hvaOf(address: number, bytes: number): number {
     const window = this.#find(address);

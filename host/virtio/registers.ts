@@ -1,6 +1,6 @@
-// The register file of a modern virtio device and its status state machine (virtio v1.2 §2.1, §3.1),
-// as fields: which offset a field has is the transport's affair. All of it belongs to one thread,
-// except InterruptStatus, which vCPU threads read and acknowledge by themselves.
+// The register file of a modern virtio device and its status state machine (virtio v1.2 §2.1,
+// §3.1), as fields: which offset a field has is the transport's affair. All of it belongs to one
+// thread, except InterruptStatus, which vCPU threads read and acknowledge by themselves.
 //
 // A driver that breaks a rule gets DEVICE_NEEDS_RESET and a line "driver bug: …" in the log.
 
@@ -30,7 +30,9 @@ export const INT_CONFIG = 2;
 const bit = (number: bigint): bigint => 1n << number;
 const TRANSPORT_FEATURES =
   bit(VIRTIO_RING_F_INDIRECT_DESC) | bit(VIRTIO_RING_F_EVENT_IDX) | bit(VIRTIO_F_VERSION_1);
-/** Bits 0 to 23 and 50 to 63 belong to the device, what is between to queues and transport (§2.2). */
+/**
+ * Bits 0 to 23 and 50 to 63 belong to the device, what is between to queues and transport (§2.2).
+ */
 const DEVICE_FEATURES = 0xff_ffffn | (0x3fffn << 50n);
 
 /** Config space of any device in the specification fits; so does the page of virtio-mmio. */
@@ -236,7 +238,10 @@ export class RegisterFile {
     if ((this.#status & DRIVER_OK) !== 0) this.#raise(INT_CONFIG);
   }
 
-  /** Fails now, and again whenever a driver comes back: there is nobody behind the registers any more. */
+  /**
+   * Fails now, and again whenever a driver comes back: there is nobody behind the registers any
+   * more.
+   */
   abandon(reason: string): void {
     this.#abandoned = reason;
     this.fail(reason);
@@ -352,8 +357,8 @@ export class RegisterFile {
   }
 
   /**
-   * Available buffer notification. Spurious ones are legal, and one may have been on its way when the
-   * driver reset the device, so there is nothing to punish.
+   * Available buffer notification. Spurious ones are legal, and one may have been on its way when
+   * the driver reset the device, so there is nothing to punish.
    */
   notify(index: number): void {
     const queue = this.queues[index];

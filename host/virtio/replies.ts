@@ -1,5 +1,5 @@
-// REPLIES to chains. The header is a copy, but its words are a device's: nothing of a message may move
-// before repliesFault() has found nothing wrong with all of it.
+// REPLIES to chains. The header is a copy, but its words are a device's: nothing of a message may
+// move before repliesFault() has found nothing wrong with all of it.
 
 import type { Channel } from "../wire/channel.js";
 import { BYTES, COUNT, entryAt, FLAGS, ID, MORE } from "../wire/message.js";

@@ -1,5 +1,5 @@
-// Where the three parts of a queue may be, checked when the driver enables it. From then on the queue
-// reads and writes them without asking again, so nothing wrong may pass here.
+// Where the three parts of a queue may be, checked when the driver enables it. From then on the
+// queue reads and writes them without asking again, so nothing wrong may pass here.
 
 import { type GuestMemory, NOT_RAM } from "./memory.js";
 import {

@@ -1,6 +1,7 @@
-// A split virtqueue, seen from the device (virtio v1.2 §2.7). The driver writes to these rings while
-// we read them: everything is read once, and what was read is what is checked and used. A driver that
-// breaks the rules gets a fault, which is a value: pop() returns FAULT, and `fault` says why.
+// A split virtqueue, seen from the device (virtio v1.2 §2.7). The driver writes to these rings
+// while we read them: everything is read once, and what was read is what is checked and used. A
+// driver that breaks the rules gets a fault, which is a value: pop() returns FAULT, and `fault`
+// says why.
 
 import { assert } from "../errors.js";
 import { CHAIN_BYTES_MAX } from "../wire/message.js";
@@ -94,7 +95,9 @@ export class Queue {
     return this.#ready;
   }
 
-  /** Starts using the rings; the caller has checked size, alignment and that all of them are RAM. */
+  /**
+   * Starts using the rings; the caller has checked size, alignment and that all of them are RAM.
+   */
   enable({ indirect, eventIdx }: RingFeatures): void {
     this.#indirect = indirect;
     this.#eventIdx = eventIdx;
@@ -218,7 +221,9 @@ export class Queue {
     return `address ${address}, ${this.#bytes} bytes`;
   }
 
-  /** Adds the buffer of the descriptor read last to `slot`. Empty ones are legal and add nothing. */
+  /**
+   * Adds the buffer of the descriptor read last to `slot`. Empty ones are legal and add nothing.
+   */
   #add(slot: number): number {
     const { chains } = this;
     const head = chains.head[slot]!;

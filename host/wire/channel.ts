@@ -1,5 +1,5 @@
-// One end of the socket between VMM and device. Headers, iovecs and msghdrs are native memory that is
-// laid out once, so a message of 64 requests costs one system call, no copy in JavaScript and no
+// One end of the socket between VMM and device. Headers, iovecs and msghdrs are native memory that
+// is laid out once, so a message of 64 requests costs one system call, no copy in JavaScript and no
 // allocation: payload moves between the socket and the addresses given to gather() and scatter().
 
 import { assert, errnoName, VmmError } from "../errors.js";
@@ -55,8 +55,9 @@ export interface Channel {
   /** Adds the first `bytes` of `incomingControl` as a place for payload. */
   scatterControl(bytes: number): void;
   /**
-   * Consumes the message that peek() found and fills the scatter list with its payload; bytes beyond
-   * the list are dropped. `incoming` keeps what peek() saw. Returns the length of the message.
+   * Consumes the message that peek() found and fills the scatter list with its payload; bytes
+   * beyond the list are dropped. `incoming` keeps what peek() saw. Returns the length of the
+   * message.
    */
   take(): number;
 
@@ -164,8 +165,8 @@ export class SocketChannel implements Channel {
   readonly #take: Message;
 
   /**
-   * Allocates everything that the channel will ever need, and makes room in the socket for a message
-   * of full size. `fd` stays the caller's.
+   * Allocates everything that the channel will ever need, and makes room in the socket for a
+   * message of full size. `fd` stays the caller's.
    */
   constructor(fd: number, { blocking = false }: SocketChannelOptions = {}) {
     this.fd = fd;

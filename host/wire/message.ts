@@ -1,16 +1,18 @@
-// The messages between VMM and device. One SOCK_SEQPACKET message is a header of fixed size, so that
-// both sides can scatter the payload to its final place with a single recvmsg, and a payload:
+// The messages between VMM and device. One SOCK_SEQPACKET message is a header of fixed size, so
+// that both sides can scatter the payload to its final place with a single recvmsg, and a payload:
 //
 //   word 0 type │ 1 queue │ 2 count │ 3 generation │ entry 0 │ entry 1 │ … │ entry 63 │ payload …
 //   entry:  word 0 id │ 1 bytes │ 2 capacity │ 3 flags
 //
-// All words are 32-bit little-endian. The payload is the entries' bytes, one after the other, and the
-// message ends with it. Readable or writable parts above PAYLOAD_BYTES_MAX travel in pieces: all but
-// the last carry MORE, and each is alone in its message, so that a receiver can put it where the
-// chain continues without moving anything. Pieces of a request follow each other directly.
+// All words are 32-bit little-endian. The payload is the entries' bytes, one after the other, and
+// the message ends with it. Readable or writable parts above PAYLOAD_BYTES_MAX travel in pieces:
+// all but the last carry MORE, and each is alone in its message, so that a receiver can put it
+// where the chain continues without moving anything. Pieces of a request follow each other
+// directly.
 //
-// A fresh device sends READY once, then hears ACTIVATE, then REQUESTS; replies repeat the generation of
-// their requests, so that after a RESET the answers to what is void can be told apart.
+// A fresh device sends READY once, then hears ACTIVATE, then REQUESTS; replies repeat the
+// generation of their requests, so that after a RESET the answers to what is void can be told
+// apart.
 
 /** VMM → device: the driver set DRIVER_OK; payload: accepted features, u64. */
 export const ACTIVATE = 1;
@@ -71,8 +73,8 @@ export function entryAt(index: number): number {
 
 /**
  * What is wrong with the entries of REQUESTS or REPLIES that `length` bytes were received of, or
- * undefined: everything that can be said without knowing which requests are in flight. `header` must
- * be a copy that the peer cannot change.
+ * undefined: everything that can be said without knowing which requests are in flight. `header`
+ * must be a copy that the peer cannot change.
  */
 export function entriesFault(header: Uint32Array, length: number): string | undefined {
   const count = header[COUNT]!;

@@ -1,5 +1,5 @@
-// Every kind of lie that a device can tell over its socket. A lie costs the device its channel; guest
-// memory, rings and the rest of the machine stay as they were.
+// Every kind of lie that a device can tell over its socket. A lie costs the device its channel;
+// guest memory, rings and the rest of the machine stay as they were.
 
 import { test } from "uvu";
 import * as assert from "uvu/assert";

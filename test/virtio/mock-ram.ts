@@ -1,5 +1,5 @@
-// Guest RAM for tests: real memory that system calls can reach, an allocator for the driver that lives
-// in it, and guard bytes around what it allocates, so that a stray write is found.
+// Guest RAM for tests: real memory that system calls can reach, an allocator for the driver that
+// lives in it, and guard bytes around what it allocates, so that a stray write is found.
 
 import { strict as assert } from "node:assert";
 import { viewOf } from "../../host/ffi/libc.js";

@@ -1,10 +1,10 @@
-// A device that sends what it likes to a driver that keeps the rules. A model of what a device may say
-// predicts for each message whether it is taken; the driver checks every byte that arrives.
+// A device that sends what it likes to a driver that keeps the rules. A model of what a device may
+// say predicts for each message whether it is taken; the driver checks every byte that arrives.
 
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import * as wire from "../../host/wire/message.js";
-import type { MockQueue } from "./mock-driver.js";
+import type { MockQueue } from "./mock-queue.js";
 import { MockRam } from "./mock-ram.js";
 import { Random, repeat, SEED } from "./random.js";
 import { Rig } from "./rig.js";
@@ -220,7 +220,7 @@ function speak(): void {
   replace(true);
 }
 
-test("DeviceLink takes what is right, and breaks with what is wrong, whatever a device says", () => {
+test("DeviceLink takes what is right and breaks with what is wrong, at random", () => {
   rig.device.ready();
   rig.settle();
   start();

@@ -1,6 +1,7 @@
-// A driver that writes whatever it likes into registers, rings and descriptors, with a device behind it
-// that does its best. Whatever happens: nothing throws, nothing outside RAM is touched, the device
-// gets well-formed requests only, and after a reset a driver that keeps the rules is served.
+// A driver that writes whatever it likes into registers, rings and descriptors, with a device
+// behind it that does its best. Whatever happens: nothing throws, nothing outside RAM is touched,
+// the device gets well-formed requests only, and after a reset a driver that keeps the rules is
+// served.
 
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -8,7 +9,7 @@ import * as mmio from "../../host/virtio/mmio.js";
 import * as reg from "../../host/virtio/registers.js";
 import { VIRTQ_DESC_F_INDIRECT, VIRTQ_DESC_F_NEXT } from "../../host/virtio/virtqueue.js";
 import * as wire from "../../host/wire/message.js";
-import type { MockQueue } from "./mock-driver.js";
+import type { MockQueue } from "./mock-queue.js";
 import { Random, repeat, SEED } from "./random.js";
 import { Rig } from "./rig.js";
 

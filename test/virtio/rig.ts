@@ -1,5 +1,5 @@
-// Everything between a driver and a device on a bench: RAM, registers, link, socket, both ends played
-// by the test.
+// Everything between a driver and a device on a bench: RAM, registers, link, socket, both ends
+// played by the test.
 
 import { strict as assert } from "node:assert";
 import { close } from "../../host/ffi/libc.js";
@@ -145,4 +145,15 @@ export class Rig extends Bench {
     this.device.close();
     super.close();
   }
+}
+
+/** Bytes that differ from their neighbours, and from those of another seed. */
+export function bytes(count: number, seed = 1): Uint8Array {
+  return Uint8Array.from({ length: count }, (_, i) => (i * 7 + seed) % 256);
+}
+
+/** A rig with a queue that is served. */
+export function running(options: BenchOptions = {}) {
+  const rig = new Rig(options).start();
+  return { rig, driver: rig.driver, device: rig.device, queue: rig.driver.queues[0]! };
 }

@@ -97,7 +97,7 @@ test("SocketChannel carries a message of full size in as many pieces as there ma
   assert.equal(to.subarray(0, total), from.subarray(0, total));
 });
 
-test("SocketChannel.gather() asserts that a message has no more pieces than the kernel takes", () => {
+test("SocketChannel.gather() asserts no more pieces than the kernel takes", () => {
   const { a, source } = pair();
   for (let i = 0; i < IOV_MAX - 1; i += 1) a.gather(source.address, 1);
   assert.throws(() => a.gather(source.address, 1), /more pieces/);
