@@ -1,6 +1,6 @@
 // Policy → classic BPF, the language of seccomp filters (linux/filter.h, linux/bpf_common.h). The
-// program is a list of blocks, one for each system call; a block ends in ALLOW or in the default, so
-// all its jumps are short and the filter can be read from top to bottom.
+// program is a list of blocks, one for each system call; a block ends in ALLOW or in the default,
+// so all its jumps are short and the filter can be read from top to bottom.
 
 import { assert } from "../errors.js";
 import type { ArgTest, Policy, Rule } from "./policy.js";
@@ -141,7 +141,8 @@ function compileSyscall(asm: Assembler, rules: readonly Rule[], denied: number):
 /**
  * Compiles a policy.
  *
- * @param denied what the filter answers for everything else: SECCOMP_RET_KILL_PROCESS or, to find out
+ * @param denied what the filter answers for everything else: SECCOMP_RET_KILL_PROCESS or, to find
+ *   out
  *   what a device needs, SECCOMP_RET_LOG
  * @returns an array of `struct sock_filter`
  */

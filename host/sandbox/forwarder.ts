@@ -1,13 +1,17 @@
-// Calls from JavaScript into Wasm that never make V8 write machine code. For each function that a module
-// exports V8 counts the calls that go through a generic wrapper, and at the 1000th it compiles a special
-// one: in a confined process that is death. It could compile them all at the start, but into the
-// heap, where the next full garbage collection writes to their page: death as well. So JavaScript
-// calls a tiny module that only forwards to the device's functions (Wasm to Wasm needs no wrapper), and
-// a new instance of that module, with new counters, takes over in time. An instance costs 4 µs.
+// Calls from JavaScript into Wasm that never make V8 write machine code. For each function that a
+// module exports V8 counts the calls that go through a generic wrapper, and at the 1000th it
+// compiles a special one: in a confined process that is death. It could compile them all at the
+// start, but into the heap, where the next full garbage collection writes to their page: death as
+// well. So JavaScript calls a tiny module that only forwards to the device's functions (Wasm to
+// Wasm needs no wrapper), and a new instance of that module, with new counters, takes over in time.
+// An instance costs 4 µs.
 
 import { VmmError } from "../errors.js";
 
-/** Calls of all functions of one instance together: V8's budget for one is 1000 (kGenericWrapperBudget). */
+/**
+ * Calls of all functions of one instance together: V8's budget for one is 1000
+ * (kGenericWrapperBudget).
+ */
 const CALLS_MAX = 900;
 
 const VALUE_TYPES = { i32: 0x7f, i64: 0x7e } as const;

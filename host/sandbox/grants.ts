@@ -103,7 +103,9 @@ export function importsOf(kind: GrantKind, rights: readonly Right[]): string[] {
   return rowsOf(kind, rights).flatMap((row) => Object.keys(row.imports));
 }
 
-/** System calls that a grant needs for the functions `imported`; nothing for what is not imported. */
+/**
+ * System calls that a grant needs for the functions `imported`; nothing for what is not imported.
+ */
 export function callsOf(grant: GrantedFd, imported: ReadonlySet<string>): GrantedCall[] {
   const entries = rowsOf(grant.kind, grant.rights).flatMap((row) => Object.entries(row.imports));
   return entries.flatMap(([name, calls]) => (imported.has(name) ? calls : []));
@@ -197,7 +199,8 @@ function openFile({ name, kind, what, rights }: ResolvedGrant): number {
 }
 
 /**
- * Opens what was granted, with no more access than its rights need. The caller closes the descriptors.
+ * Opens what was granted, with no more access than its rights need. The caller closes the
+ * descriptors.
  *
  * @throws VmmError ERR_GRANT if one cannot be opened; none stays open then
  */

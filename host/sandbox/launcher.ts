@@ -1,10 +1,11 @@
-// Starts a process with its namespaces already around it. Namespaces must exist before Node starts its
-// threads, so something has to run between clone(2) and execve(2), where no JavaScript can: in a child
-// of a multi-threaded process only bare system calls are safe. That something is 79 bytes of machine
-// code which makes the system calls of a list, one after the other. The list is written here, as data.
+// Starts a process with its namespaces already around it. Namespaces must exist before Node starts
+// its threads, so something has to run between clone(2) and execve(2), where no JavaScript can: in
+// a child of a multi-threaded process only bare system calls are safe. That something is 79 bytes
+// of machine code which makes the system calls of a list, one after the other. The list is written
+// here, as data.
 
 import { errnoName, VmmError } from "../errors.js";
-import { callAt, checked, mmap, mprotect, munmap, viewOf } from "../ffi/libc.js";
+import * as libc from "../ffi/libc.js";
 import {
   MAP_ANONYMOUS,
   MAP_SHARED,
@@ -16,9 +17,10 @@ import {
 import { syscallNumber } from "./syscalls.js";
 
 /**
- * The interpreter, instruction by instruction; a test assembles the left column and compares. It takes
- * the address of the list in rdi. The first call creates the child; the parent returns its result, and
- * the child makes the other calls until one fails (and then ends) or execve(2) replaces it.
+ * The interpreter, instruction by instruction; a test assembles the left column and compares. It
+ * takes the address of the list in rdi. The first call creates the child; the parent returns its
+ * result, and the child makes the other calls until one fails (and then ends) or execve(2) replaces
+ * it.
  */
 export const LAUNCHER_CODE: readonly (readonly [assembly: string, bytes: string])[] = [
   ["push rbx", "53"],
@@ -66,7 +68,9 @@ const SCRIPT_BYTES_MAX = 256 * 1024;
 /** The part of a script that holds its steps; its strings follow. */
 const STEPS_BYTES_MAX = 64 * 1024;
 
-/** An argument: a number, a string (passed as a pointer to it), or a list of strings (argv, envp). */
+/**
+ * An argument: a number, a string (passed as a pointer to it), or a list of strings (argv, envp).
+ */
 export type Argument = number | string | Uint8Array | readonly string[];
 
 interface Step {
@@ -95,9 +99,9 @@ class Script {
   constructor() {
     const prot = PROT_READ | PROT_WRITE;
     const flags = MAP_SHARED | MAP_ANONYMOUS;
-    const address = mmap(0, SCRIPT_BYTES_MAX, prot, flags, -1, 0);
-    this.#address = checked(address, "mmap", "Cannot map a launcher script", "ERR_SANDBOX");
-    this.#view = new DataView(viewOf(this.#address, SCRIPT_BYTES_MAX));
+    const address = libc.mmap(0, SCRIPT_BYTES_MAX, prot, flags, -1, 0);
+    this.#address = libc.checked(address, "mmap", "Cannot map a launcher script", "ERR_SANDBOX");
+    this.#view = new DataView(libc.viewOf(this.#address, SCRIPT_BYTES_MAX));
   }
 
   get address(): number {
@@ -133,7 +137,7 @@ class Script {
   }
 
   close(): void {
-    munmap(this.#address, SCRIPT_BYTES_MAX);
+    libc.munmap(this.#address, SCRIPT_BYTES_MAX);
   }
 }
 
@@ -145,10 +149,15 @@ function interpreter(): number {
   const code = Buffer.from(LAUNCHER_CODE.map(([, bytes]) => bytes).join(""), "hex");
   const mapping = Mapping.anonymous(code.length);
   new Uint8Array(mapping.view.buffer).set(code);
-  const result = mprotect(mapping.address, mapping.bytes, PROT_READ | PROT_EXEC);
-  checked(result, "mprotect", "Cannot make the launcher executable", "ERR_SANDBOX");
+  const result = libc.mprotect(mapping.address, mapping.bytes, PROT_READ | PROT_EXEC);
+  libc.checked(result, "mprotect", "Cannot make the launcher executable", "ERR_SANDBOX");
   interpreterAddress = mapping.address;
   return interpreterAddress;
+}
+
+/** Reaps a child that has ended or is about to. */
+function waitFor(pid: number): void {
+  libc.syscall(syscallNumber("wait4"), pid, 0, 0, 0, 0, 0);
 }
 
 /** Collects the steps of one start. */
@@ -162,20 +171,23 @@ export class Launch {
   }
 
   /**
-   * Makes the calls. The first step must be clone(2) with CLONE_VFORK, so that this returns when the
-   * child has either executed its program or failed.
+   * Makes the calls. The first step must be clone(2) with CLONE_VFORK, so that this returns when
+   * the child has either executed its program or failed.
    *
    * @returns the pid of the child
-   * @throws LaunchError naming the step that failed; the child is a zombie then, unless it was the first
+   * @throws LaunchError naming the step that failed; the child is a zombie then, unless it was
+   *   the first
    */
   run(): number {
     const script = new Script();
     try {
       for (const [i, step] of this.#steps.entries()) script.write(i, step);
-      const pid = callAt(interpreter(), script.address);
+      const pid = libc.callAt(interpreter(), script.address);
       for (const [i, { what, syscall }] of this.#steps.entries()) {
         const result = script.result(i);
-        if (result < 0) throw new LaunchError(what, syscall, -result);
+        if (result >= 0) continue;
+        if (pid > 0) waitFor(pid);
+        throw new LaunchError(what, syscall, -result);
       }
       return pid;
     } finally {

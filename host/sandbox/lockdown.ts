@@ -66,7 +66,9 @@ function set(option: keyof typeof PRCTL, value: number): void {
   must(prctl(PRCTL[option], value, 0, 0, 0), `prctl(${option})`);
 }
 
-/** The device ends with the VMM, even if the VMM died a moment ago and nobody would send the signal. */
+/**
+ * The device ends with the VMM, even if the VMM died a moment ago and nobody would send the signal.
+ */
 function dieWithParent(parentPid: number): void {
   set("PR_SET_PDEATHSIG", SIGNAL.SIGKILL);
   if (getppid() === parentPid) return;
@@ -164,8 +166,8 @@ function filterSyscalls(policy: Policy, mode: SeccompMode): void {
 
 /**
  * Confines this process for good. Afterwards it has a main thread and one that sleeps for ever, no
- * signal handlers, the descriptors 0–3 and its grants, and the system calls of its policy. It must not
- * return to the event loop, create a thread, or leave other than by `_exit()`.
+ * signal handlers, the descriptors 0–3 and its grants, and the system calls of its policy. It must
+ * not return to the event loop, create a thread, or leave other than by `_exit()`.
  *
  * @param imports the functions that the module imports; grants open no system call beyond them
  * @throws VmmError ERR_SANDBOX, and then the process is not confined and must end
@@ -181,7 +183,9 @@ export function lockDown(setup: DeviceSetup, imports: readonly ImportedFunction[
   const wxPages = sealCode();
   const dataBytesMax = writableBytes() + DATA_GROWTH_BYTES_MAX;
   limitResources(grants, dataBytesMax);
-  set("PR_SET_DUMPABLE", 0);
+  // Not to be traced, nor looked at by strangers. Its parent may look because it owns the namespace;
+  // without one it could not, and what it cannot measure it cannot trust.
+  if (weak.length === 0) set("PR_SET_DUMPABLE", 0);
   dropCapabilities();
   set("PR_SET_NO_NEW_PRIVS", 1);
   const syscalls = syscallsOf(policy);

@@ -1,5 +1,6 @@
 // What a module says of itself, read before anything of it is compiled or runs: the section headers
-// are walked by hand and the custom section "bulkhead.manifest" is parsed as JSON. Both are hostile.
+// are walked by hand and the custom section "bulkhead.manifest" is parsed as JSON. Both are
+// hostile.
 
 import { VmmError } from "../errors.js";
 import { type ImportedFunction, readSections } from "./sections.js";

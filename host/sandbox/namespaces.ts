@@ -1,7 +1,8 @@
-// The steps between clone(2) and execve(2): descriptors in place, new namespaces, a root of its own, no
-// user and no capability that means anything outside.
+// The steps between clone(2) and execve(2): descriptors in place, new namespaces, a root of its
+// own, no user and no capability that means anything outside.
 
-import { Launch, type LaunchError } from "./launcher.js";
+import { readFileSync } from "node:fs";
+import { Launch, LaunchError } from "./launcher.js";
 import { allBits, CLONE, PRCTL, RLIMIT, SECUREBITS, SIGNAL } from "./linux.js";
 import { enterRoot, NODE_INSIDE, pathInside } from "./root.js";
 
@@ -9,6 +10,8 @@ import { enterRoot, NODE_INSIDE, pathInside } from "./root.js";
 const NOBODY = 65534;
 /** Highest descriptor number, for close_range(2). */
 const UINT_MAX = 0xffff_ffff;
+/** The step that a kernel refuses which has no namespaces for this user. */
+const CREATE = "create namespaces";
 const HOSTNAME = "bulkhead";
 /**
  * Writable memory while the module is compiled: node has 42 MiB then, and the largest honest module
@@ -39,6 +42,12 @@ function placeDescriptors(launch: Launch, fds: readonly number[]): void {
 /** struct rlimit64 that can still be set to anything: the lock-down has its own, for good. */
 function softLimit(value: number): Uint8Array {
   return new Uint8Array(new BigUint64Array([BigInt(value), UNLIMITED]).buffer);
+}
+
+/** After execve(2) even root has no capabilities, and can never get any again. */
+function dropPrivileges(launch: Launch): void {
+  const bits = allBits(SECUREBITS);
+  launch.step("make root mean nothing", "prctl", PRCTL.PR_SET_SECUREBITS, bits, 0, 0, 0);
 }
 
 function execute(launch: Launch, program: Program, paths: { node: string; entry: string }): void {
@@ -73,43 +82,63 @@ function becomeNobody(launch: Launch): void {
     .step("enter a user namespace", "unshare", CLONE_NEWUSER);
 }
 
-/**
- * Starts `program` in new user, mount, pid, net, ipc, uts and cgroup namespaces and a minimal root.
- *
- * @returns its pid
- * @throws LaunchError
- */
-export function launchIsolated(program: Program): number {
-  const isRoot = process.geteuid?.() === 0;
-  const flags = allBits(CLONE_NEW) | CLONE_VFORK | SIGNAL.SIGCHLD | (isRoot ? 0 : CLONE_NEWUSER);
-  const launch = new Launch().step("create namespaces", "clone", flags, 0, 0, 0, 0);
+/** Whether root is the real one, or one that has a nobody to become (user_namespaces(7)). */
+function canBecomeNobody(): boolean {
+  if (process.geteuid?.() !== 0) return false;
+  const mapsNobody = (file: string) =>
+    readFileSync(file, "latin1")
+      .trim()
+      .split("\n")
+      .map((line) => line.trim().split(/\s+/).map(Number))
+      .some(([first = 0, , count = 0]) => first <= NOBODY && NOBODY < first + count);
+  return mapsNobody("/proc/self/uid_map") && mapsNobody("/proc/self/gid_map");
+}
+
+function launchAs(user: "nobody" | "self", program: Program): number {
+  const newUser = user === "self" ? CLONE_NEWUSER : 0;
+  const flags = allBits(CLONE_NEW) | CLONE_VFORK | SIGNAL.SIGCHLD | newUser;
+  const launch = new Launch().step(CREATE, "clone", flags, 0, 0, 0, 0);
   placeDescriptors(launch, program.fds);
-  if (!isRoot) mapUser(launch, program.fds.length);
+  if (user === "self") mapUser(launch, program.fds.length);
   launch.step("set the host name", "sethostname", HOSTNAME, HOSTNAME.length);
   enterRoot(launch, program.entry);
-  if (isRoot) becomeNobody(launch);
+  if (user === "nobody") becomeNobody(launch);
+  dropPrivileges(launch);
   execute(launch, program, { node: NODE_INSIDE, entry: pathInside(program.entry) });
   return launch.run();
 }
 
+/**
+ * Starts `program` in new user, mount, pid, net, ipc, uts and cgroup namespaces and a minimal root.
+ * Root starts it as nobody; anybody else as himself, but without any right that this user has.
+ *
+ * @returns its pid
+ * @throws LaunchError naming the step that this kernel refuses
+ */
+export function launchIsolated(program: Program): number {
+  if (canBecomeNobody()) {
+    try {
+      return launchAs("nobody", program);
+    } catch (error) {
+      // A root without CAP_SYS_ADMIN, as in many containers, is no more than an ordinary user.
+      if (!(error instanceof LaunchError) || error.step !== CREATE) throw error;
+    }
+  }
+  return launchAs("self", program);
+}
+
 /** Starts `program` as it is, where there are no namespaces to be had. */
 export function launchWeak(program: Program): number {
-  const launch = new Launch().step(
-    "create a process",
-    "clone",
-    CLONE_VFORK | SIGNAL.SIGCHLD,
-    0,
-    0,
-    0,
-    0,
-  );
+  const flags = CLONE_VFORK | SIGNAL.SIGCHLD;
+  const launch = new Launch().step("create a process", "clone", flags, 0, 0, 0, 0);
   placeDescriptors(launch, program.fds);
+  if (process.geteuid?.() === 0) dropPrivileges(launch);
   execute(launch, program, { node: process.execPath, entry: program.entry });
   return launch.run();
 }
 
 /** What to tell a user whose kernel refuses a step. */
 export function hintFor(error: LaunchError): string {
-  if (error.step !== "create namespaces") return "";
+  if (error.step !== CREATE) return "";
   return ", are user namespaces switched off here (sysctl user.max_user_namespaces, a container)?";
 }

@@ -66,7 +66,9 @@ export function allow(syscall: string, reason: string, ...args: ArgTest[]): Rule
   return { syscall, nr: syscallNumber(syscall), args, reason };
 }
 
-/** madvise(2): hand pages back to the kernel, and keep reserved ones from a fork that never comes. */
+/**
+ * madvise(2): hand pages back to the kernel, and keep reserved ones from a fork that never comes.
+ */
 const MADV_DONTNEED = 4;
 const MADV_FREE = 8;
 const MADV_DONTFORK = 10;

@@ -1,10 +1,10 @@
-// What Node, libuv and the C library do once, at some later moment that would be after the lock-down,
-// is made to happen before it.
+// What Node, libuv and the C library do once, at some later moment that would be after the
+// lock-down, is made to happen before it.
 //
-// libuv wakes an event loop by writing to an eventfd, once: as long as the loop has not run, further
-// wake-ups find the handle pending and write nothing. A confined device never returns to its event
-// loop, so both handles that the garbage collector may touch are made pending. Then the process needs
-// neither the descriptor nor a rule for write(2).
+// libuv wakes an event loop by writing to an eventfd, once: as long as the loop has not run,
+// further wake-ups find the handle pending and write nothing. A confined device never returns to
+// its event loop, so both handles that the garbage collector may touch are made pending. Then the
+// process needs neither the descriptor nor a rule for write(2).
 
 import { VmmError } from "../errors.js";
 import { viewOf } from "../ffi/libc.js";

@@ -106,9 +106,9 @@ function measure(pid: number): Proof {
 }
 
 /**
- * Measures a process through /proc. A device is not dumpable, so its entry is closed to strangers; its
- * parent may look because it owns the user namespace that the device is in (ptrace(2), "access mode
- * checking"), and root may.
+ * Measures a process through /proc. A device is not dumpable, so its entry is closed to strangers;
+ * its parent may look because it owns the user namespace that the device is in (ptrace(2), "access
+ * mode checking"), and root may.
  *
  * @throws VmmError ERR_SANDBOX if the process is gone or may not be looked at
  */

@@ -11,7 +11,9 @@ import { FCNTL, MOUNT } from "./linux.js";
 /** Where Bulkhead's own code is inside; outside, a path may tell who the user is. */
 const INSIDE = "/bulkhead";
 export const NODE_INSIDE = `${INSIDE}/node`;
-/** The tmpfs is put together over this directory, which exists everywhere and holds nothing needed. */
+/**
+ * The tmpfs is put together over this directory, which exists everywhere and holds nothing needed.
+ */
 const STAGE = "/sys";
 /** Directories and empty files are all that the tmpfs itself holds. */
 const TMPFS_OPTIONS = "mode=755,size=64k,nr_inodes=256";
@@ -35,7 +37,9 @@ function packageDirectory(name: string, parent: string): string {
   }
 }
 
-/** Shared libraries of this very process under the names that the dynamic linker looked them up by. */
+/**
+ * Shared libraries of this very process under the names that the dynamic linker looked them up by.
+ */
 function sharedLibraries(): string[] {
   const { report } = process;
   assert(report !== undefined, "process.report is part of Node");
@@ -48,16 +52,14 @@ let runtimeBinds: Bind[] | undefined;
 /** Everything that a device process loads, found out once by looking at this process. */
 function runtime(): Bind[] {
   if (runtimeBinds !== undefined) return runtimeBinds;
-  const koffi = packageDirectory("koffi", PACKAGE_ROOT);
-  const native = packageDirectory("@koromix/koffi-linux-x64", koffi);
+  const koffi = packageDirectory("@koromix/koffi-linux-x64", PACKAGE_ROOT);
   const libraries = sharedLibraries().map((from) => ({ from, to: from }));
   runtimeBinds = [
     { from: process.execPath, to: NODE_INSIDE },
     ...libraries,
     { from: path.join(PACKAGE_ROOT, "package.json"), to: `${INSIDE}/package.json` },
     { from: path.join(PACKAGE_ROOT, "dist/host"), to: `${INSIDE}/dist/host` },
-    { from: koffi, to: `${INSIDE}/node_modules/koffi` },
-    { from: native, to: `${INSIDE}/node_modules/@koromix/koffi-linux-x64` },
+    { from: koffi, to: `${INSIDE}/node_modules/@koromix/koffi-linux-x64` },
   ];
   return runtimeBinds;
 }

@@ -13,7 +13,9 @@ const ORDER = [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 10, 11];
 const EXTERNAL = ["function", "table", "memory", "global"];
 /** A u32 in LEB128 has at most five bytes (§5.2.2). */
 const LEB128_BYTES_MAX = 5;
-/** Bit 0 of a memory's limits: it has a maximum (§5.3.5). Shared and 64-bit memories are refused. */
+/**
+ * Bit 0 of a memory's limits: it has a maximum (§5.3.5). Shared and 64-bit memories are refused.
+ */
 const LIMITS_MAX = 0x01;
 
 export interface ImportedFunction {

@@ -1,5 +1,5 @@
-// Starts the process of one device: a fresh node in namespaces of its own, with an empty environment and
-// no descriptor but its own, running host/runtime/main.js.
+// Starts the process of one device: a fresh node in namespaces of its own, with an empty
+// environment and no descriptor but its own, running host/runtime/main.js.
 
 import { closeSync, constants, openSync } from "node:fs";
 import { Socket } from "node:net";
@@ -19,8 +19,9 @@ import { syscallNumber } from "./syscalls.js";
 
 /**
  * Flags of a device's node. V8 must have written all its machine code by the lock-down: nothing is
- * compiled lazily, tiered up or optimised later (see forwarder.ts for what no flag switches off). Wasm
- * checks bounds in its code, not by faulting: then no signal handler is needed, and no rt_sigreturn(2).
+ * compiled lazily, tiered up or optimised later (see forwarder.ts for what no flag switches off).
+ * Wasm checks bounds in its code, not by faulting: then no signal handler is needed, and no
+ * rt_sigreturn(2).
  */
 export const NODE_FLAGS: readonly string[] = [
   "--single-threaded",
@@ -36,21 +37,25 @@ export const NODE_FLAGS: readonly string[] = [
 ];
 
 /**
- * One malloc arena: trimming several makes glibc open a file of /proc. One libuv thread at most. A time
- * zone, or the C library looks again and again whether /etc/localtime has changed.
+ * One malloc arena: trimming several makes glibc open a file of /proc. One libuv thread at most. A
+ * time zone, or the C library looks again and again whether /etc/localtime has changed.
  */
 const ENVIRONMENT: readonly string[] = ["MALLOC_ARENA_MAX=1", "UV_THREADPOOL_SIZE=1", "TZ=UTC0"];
 
 /** What a device may say on stderr, before its lock-down; the rest is dropped. */
 const STDERR_CHARACTERS_MAX = 16 * 1024;
-/** Descriptors are kept above those that the child gets, so that dup3(2) overwrites none of them. */
+/**
+ * Descriptors are kept above those that the child gets, so that dup3(2) overwrites none of them.
+ */
 const STAGED_FD_FIRST = 64;
 /** A process that has closed its stderr is looked at again this much later until it has ended. */
 const REAP_RETRY_MS = 2;
 const WNOHANG = 1;
 const AF_UNIX = 1;
 const SOCK_SEQPACKET = 5;
-/** SOCK_CLOEXEC and SOCK_NONBLOCK have the values of O_CLOEXEC and O_NONBLOCK (bits/socket_type.h). */
+/**
+ * SOCK_CLOEXEC and SOCK_NONBLOCK have the values of O_CLOEXEC and O_NONBLOCK (bits/socket_type.h).
+ */
 const O_CLOEXEC = 0o2000000;
 const { O_NONBLOCK, O_RDONLY, O_RDWR } = constants;
 const F_SETFL = 4;
@@ -240,7 +245,8 @@ interface Launched {
 /**
  * Starts a device process. It confines itself and then says READY on the socket.
  *
- * @throws VmmError ERR_FILE (module), ERR_GRANT (a grant cannot be opened), ERR_SANDBOX (a namespace
+ * @throws VmmError ERR_FILE (module), ERR_GRANT (a grant cannot be opened), ERR_SANDBOX (a
+ *   namespace
  *   cannot be had and `allowWeak` is not set)
  */
 export function spawnDevice(options: SpawnOptions): DeviceProcess {

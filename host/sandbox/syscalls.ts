@@ -1,4 +1,5 @@
-// The x86-64 system calls by name, as in <asm/unistd_64.h>; a test compares every one with the header.
+// The x86-64 system calls by name, as in <asm/unistd_64.h>; a test compares every one with the
+// header.
 
 import { assert } from "../errors.js";
 

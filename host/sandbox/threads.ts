@@ -58,12 +58,13 @@ export function resetSignals(): void {
 
 /**
  * Ends all other threads that let a signal through; each must be idle. There is no system call that
- * ends another thread, but a thread ends itself when it calls exit(2), and a signal handler is called
- * with the number of its signal as the first argument. So libc's `syscall` is installed as the handler
- * of the real-time signal whose number is that of exit(2): the thread calls `syscall(SYS_exit, …)`.
+ * ends another thread, but a thread ends itself when it calls exit(2), and a signal handler is
+ * called with the number of its signal as the first argument. So libc's `syscall` is installed as
+ * the handler of the real-time signal whose number is that of exit(2): the thread calls
+ * `syscall(SYS_exit, …)`.
  *
- * One thread of Node's blocks all signals and stays: the one that starts the debugger on SIGUSR1. It
- * waits for a semaphore that nothing can raise any more once resetSignals() has run.
+ * One thread of Node's blocks all signals and stays: the one that starts the debugger on SIGUSR1.
+ * It waits for a semaphore that nothing can raise any more once resetSignals() has run.
  *
  * @returns how many threads are left
  */
