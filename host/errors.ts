@@ -2,7 +2,6 @@
 // a value (logged as "driver bug: …", then DEVICE_NEEDS_RESET), an operating error is a VmmError, and
 // our own bug is a failed assert.
 
-import { strict } from "node:assert";
 import os from "node:os";
 
 /** Exit statuses of the command line. */
@@ -76,7 +75,15 @@ export function errnoName(errno: number): string {
   return ERRNO_NAMES.get(errno) ?? `errno ${errno}`;
 }
 
-/** Throws an AssertionError when our own code is wrong; never for what a guest, device or user did. */
+/** Our own code is wrong. */
+export class Bug extends Error {
+  override readonly name = "Bug";
+}
+
+/**
+ * Throws a Bug when our own code is wrong; never for what a guest, device or user did. (node:assert would
+ * cost each device process 8 ms and 0.4 MB.)
+ */
 export function assert(condition: unknown, message: string): asserts condition {
-  strict.ok(condition, message);
+  if (!condition) throw new Bug(message);
 }

@@ -3,9 +3,14 @@
 // VmmError. Addresses are plain numbers (user space is below 2^47): whoever passes one keeps the
 // memory alive and unmoved until the call returns.
 
-import koffi from "koffi";
+import { createRequire } from "node:module";
+import type koffiTypes from "koffi";
 import { type ErrorCode, errnoName, VmmError } from "../errors.js";
 
+// koffi's own loader reads ELF headers to choose among its binaries, 7 ms in each thread and process of
+// ours; the package of the one platform that Bulkhead runs on is a dependency of its own instead.
+const require = createRequire(import.meta.url);
+const koffi: typeof koffiTypes = require("@koromix/koffi-linux-x64/linux_x64/koffi.node");
 const lib = koffi.load("libc.so.6");
 
 type Call<A extends unknown[], R = number> = (...args: A) => R;

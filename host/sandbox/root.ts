@@ -6,7 +6,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { assert } from "../errors.js";
 import type { Launch } from "./launcher.js";
-import { FCNTL, MOUNT } from "./linux.js";
+import { FCNTL, MNT_DETACH, MOUNT } from "./linux.js";
 
 /** Where Bulkhead's own code is inside; outside, a path may tell who the user is. */
 const INSIDE = "/bulkhead";
@@ -122,6 +122,6 @@ export function enterRoot(launch: Launch, entry: string): void {
     )
     .step("enter the new root", "chdir", STAGE)
     .step("enter the new root", "pivot_root", ".", ".")
-    .step("leave the old root", "umount2", ".", MOUNT.MNT_DETACH)
+    .step("leave the old root", "umount2", ".", MNT_DETACH)
     .step("enter the new root", "chdir", "/");
 }
