@@ -155,6 +155,7 @@ function machine(cpu: string | undefined): Record<string, string> {
   return {
     processor: `${os.cpus()[0]?.model ?? "unknown"}, ${os.cpus().length} cores`,
     kvm: hardware ? "hardware" : "without vmx or svm in /proc/cpuinfo",
+    load: `${os.loadavg()[0]!.toFixed(1)} in the last minute, the benchmark's own included`,
     kernel: os.release(),
     node: process.version,
     qemu: cpu === undefined ? "none that runs" : (versionOf(QEMU, "--version") ?? "none"),

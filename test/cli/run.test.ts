@@ -67,6 +67,14 @@ guestTest("bulkhead run --serial puts the serial output into a file alone", () =
   assert.match(readFileSync(file, "utf8"), "1 passed, 0 failed: PASS");
 });
 
+guestTest("bulkhead run --json --serial keeps events and serial output apart", () => {
+  const file = path.join(scratch, "events.log");
+  const { stdout } = bulkhead(["run", ENTROPY_GUEST, "--rng", "--json", "--serial", file]);
+  const names = jsonLines(stdout).map(({ event }) => event);
+  assert.equal(names, ["device-ready", "vmm-ready", "guest-exit"]);
+  assert.match(readFileSync(file, "utf8"), "1 passed, 0 failed: PASS");
+});
+
 guestTest("bulkhead run --isolation inline says that nothing confines the device", () => {
   const args = ["run", ENTROPY_GUEST, "--rng", "--isolation", "inline"];
   const { status, stdout, stderr } = bulkhead(args);
