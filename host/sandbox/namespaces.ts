@@ -18,8 +18,6 @@ const HOSTNAME = "bulkhead";
  * adds 30. A hostile one of 5 kB makes V8 allocate a gigabyte, and more with every further byte.
  */
 const START_DATA_BYTES_MAX = 160 * 1024 * 1024;
-/** RLIM64_INFINITY (asm-generic/resource.h). */
-const UNLIMITED = 0xffff_ffff_ffff_ffffn;
 const { CLONE_VFORK, CLONE_NEWUSER, ...CLONE_NEW } = CLONE;
 
 export interface Program {
@@ -39,9 +37,9 @@ function placeDescriptors(launch: Launch, fds: readonly number[]): void {
   launch.step("close all other descriptors", "close_range", fds.length, UINT_MAX, 0);
 }
 
-/** struct rlimit64 that can still be set to anything: the lock-down has its own, for good. */
-function softLimit(value: number): Uint8Array {
-  return new Uint8Array(new BigUint64Array([BigInt(value), UNLIMITED]).buffer);
+/** struct rlimit64: soft and hard limit, so that it can only be lowered, as the lock-down does. */
+function limitOf(value: number): Uint8Array {
+  return new Uint8Array(new BigUint64Array([BigInt(value), BigInt(value)]).buffer);
 }
 
 /** After execve(2) even root has no capabilities, and can never get any again. */
@@ -52,7 +50,7 @@ function dropPrivileges(launch: Launch): void {
 
 function execute(launch: Launch, program: Program, paths: { node: string; entry: string }): void {
   const argv = [paths.node, ...program.nodeFlags, paths.entry, program.argument];
-  const dataMax = softLimit(START_DATA_BYTES_MAX);
+  const dataMax = limitOf(START_DATA_BYTES_MAX);
   launch
     .step("limit the memory of its start", "prlimit64", 0, RLIMIT.RLIMIT_DATA, dataMax, 0)
     .step("make root mean nothing", "prctl", PRCTL.PR_SET_SECUREBITS, allBits(SECUREBITS), 0, 0, 0)
