@@ -12,6 +12,11 @@ export type Gpa = number & { readonly [GPA]: never };
 /** Host address of what is not RAM. */
 export const NOT_RAM = -1;
 
+/** The guest address with these halves, or NOT_RAM from 2^53 on, where no RAM is. */
+export function addressOf(low: number, high: number): number {
+  return high < 2 ** 21 ? high * 2 ** 32 + low : NOT_RAM;
+}
+
 /** `value` as a guest address; asserts that it is one. */
 export function gpa(value: number): Gpa {
   assert(Number.isSafeInteger(value) && value >= 0, `${value} is not a guest address`);
@@ -37,6 +42,7 @@ class Window {
   runEnd: number;
   readonly view: DataView;
   readonly shorts: Uint16Array;
+  readonly words: Uint32Array;
 
   constructor(window: MemoryWindow) {
     const { bytes, buffer, hva } = window;
@@ -48,6 +54,7 @@ class Window {
     this.runEnd = this.end;
     this.view = new DataView(buffer, 0, bytes);
     this.shorts = new Uint16Array(buffer, 0, bytes / 2);
+    this.words = new Uint32Array(buffer, 0, bytes / 4);
   }
 }
 
@@ -88,7 +95,8 @@ export class GuestMemory {
 
   #at(address: number): Window {
     const window = this.#find(address);
-    assert(window !== undefined, `access to 0x${address.toString(16)}, which is not RAM`);
+    // The message is made only when it is needed: this is the innermost function of every queue.
+    if (window === undefined) assert(false, `access to 0x${address.toString(16)}, not RAM`);
     return window;
   }
 
@@ -142,10 +150,20 @@ export class GuestMemory {
     } else window.view.setUint32(address - window.gpa, value, true);
   }
 
-  /** A 64-bit guest address, or NOT_RAM for one of 2^53 and more, which no RAM has. */
-  address(at: number): number {
-    const high = this.u32(at + 4);
-    return high < 2 ** 21 ? high * 2 ** 32 + this.u32(at) : NOT_RAM;
+  /**
+   * Reads the 16 bytes of a descriptor at `address`, each once, into `words`. Tables of a queue are
+   * aligned; an indirect table may be anywhere.
+   */
+  loadWords(address: number, words: Uint32Array): void {
+    const window = this.#at(address);
+    const offset = address - window.gpa;
+    if (offset % 4 === 0 && address + 16 <= window.end) {
+      const first = offset / 4;
+      words[0] = window.words[first]!;
+      words[1] = window.words[first + 1]!;
+      words[2] = window.words[first + 2]!;
+      words[3] = window.words[first + 3]!;
+    } else for (let i = 0; i < 4; i += 1) words[i] = this.u32(address + 4 * i);
   }
 
   /** A 16-bit ring index, not moved before or behind any other access; `address` is even. */

@@ -6,7 +6,7 @@
 
 import { assert, VmmError } from "../errors.js";
 import { LineLog } from "./line-log.js";
-import { type GuestMemory, NOT_RAM } from "./memory.js";
+import { addressOf, type GuestMemory } from "./memory.js";
 import { ringsFault } from "./rings.js";
 import { isQueueSize, Queue } from "./virtqueue.js";
 
@@ -74,7 +74,7 @@ class Address {
   high = 0;
 
   get value(): number {
-    return this.high < 2 ** 21 ? this.high * 2 ** 32 + this.low : NOT_RAM;
+    return addressOf(this.low, this.high);
   }
 }
 

@@ -6,7 +6,7 @@
 import { assert } from "../errors.js";
 import { CHAIN_BYTES_MAX } from "../wire/message.js";
 import { Chains, NONE, SEGMENTS_IN_FLIGHT_MAX } from "./chains.js";
-import { type GuestMemory, NOT_RAM } from "./memory.js";
+import { addressOf, type GuestMemory, NOT_RAM } from "./memory.js";
 
 export const VIRTQ_DESC_F_NEXT = 1;
 export const VIRTQ_DESC_F_WRITE = 2;
@@ -71,7 +71,8 @@ export class Queue {
   #used = 0;
   #signalled = 0;
 
-  // The descriptor read last.
+  // The descriptor read last, as words and as fields.
+  readonly #words = new Uint32Array(4);
   #address = 0;
   #bytes = 0;
   #flags = 0;
@@ -196,12 +197,12 @@ export class Queue {
   }
 
   #read(at: number): void {
-    const memory = this.#memory;
-    this.#address = memory.address(at);
-    this.#bytes = memory.u32(at + 8);
-    const tail = memory.u32(at + 12);
-    this.#flags = tail & 0xffff;
-    this.#successor = tail >>> 16;
+    const words = this.#words;
+    this.#memory.loadWords(at, words);
+    this.#address = addressOf(words[0]!, words[1]!);
+    this.#bytes = words[2]!;
+    this.#flags = words[3]! & 0xffff;
+    this.#successor = words[3]! >>> 16;
   }
 
   /** Why the descriptor read last may not refer to an indirect table, or "". */

@@ -1,7 +1,7 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Mapping } from "../../host/ffi/memory.js";
-import { GuestMemory, gpa, NOT_RAM } from "../../host/virtio/memory.js";
+import { addressOf, GuestMemory, gpa, NOT_RAM } from "../../host/virtio/memory.js";
 import { MockRam } from "./mock-ram.js";
 
 const ram = new MockRam(64 * 1024, { gpa: 0x10_0000, windows: 2 });
@@ -51,15 +51,19 @@ test("GuestMemory reads and writes little-endian, across windows as well", () =>
   }
 });
 
-test("GuestMemory.address() reads 64 bits, and takes 2^53 and more for what it is", () => {
-  const at = middle - 4;
-  memory.setU32(at, 0xffff_ffff);
-  memory.setU32(at + 4, 0x001f_ffff);
-  assert.is(memory.address(at), Number.MAX_SAFE_INTEGER);
-  memory.setU32(at + 4, 0x0020_0000);
-  assert.is(memory.address(at), NOT_RAM);
-  memory.setU32(at + 4, 0xffff_ffff);
-  assert.is(memory.address(at), NOT_RAM);
+test("GuestMemory.loadWords() reads a descriptor, aligned or not, across windows as well", () => {
+  const words = new Uint32Array(4);
+  for (const at of [ram.gpa, ram.gpa + 2, middle - 12, middle - 7, ram.end - 16]) {
+    for (let i = 0; i < 4; i += 1) memory.setU32(at + 4 * i, 0x8000_0001 * (i + 1));
+    memory.loadWords(at, words);
+    assert.equal([...words], [0x8000_0001, 2, 0x8000_0003, 4]);
+  }
+});
+
+test("addressOf() takes 2^53 and more for what it is", () => {
+  assert.is(addressOf(0xffff_ffff, 0x001f_ffff), Number.MAX_SAFE_INTEGER);
+  assert.is(addressOf(0, 0x0020_0000), NOT_RAM);
+  assert.is(addressOf(0xffff_ffff, 0xffff_ffff), NOT_RAM);
 });
 
 test("GuestMemory.storeIndex() and loadIndex() are 16 bits wide", () => {
