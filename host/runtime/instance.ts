@@ -88,7 +88,7 @@ export class DeviceInstance {
         throw new VmmError("ERR_MODULE", `Cannot link import "${name}": nothing grants it`);
       linked[name] = call;
     }
-    const instance = new WebAssembly.Instance(compiled, { wasi_snapshot_preview1: linked });
+    const instance = instantiate(compiled, linked);
     const device = new DeviceInstance(facts, instance);
     world.attach(instance, device.memory);
     return device;
@@ -111,6 +111,9 @@ export class DeviceInstance {
     this.#call("_initialize", () => this.#functions.call._initialize());
     this.#inbox = this.#reserve();
     this.#outbox = this.#reserve();
+    if (Math.abs(this.#outbox - this.#inbox) >= WINDOW_BYTES) return;
+    // A reply over the requests that follow it: the module would hurt only itself, but none means it.
+    throw new DeviceFault(`reserve: windows at ${this.#inbox} and ${this.#outbox} overlap`);
   }
 
   /** Tells the device which features the driver accepted: `features` is at `at` in the inbox. */
@@ -183,6 +186,19 @@ function compile(module: Uint8Array): WebAssembly.Module {
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new VmmError("ERR_MODULE", `Cannot compile the module: ${reason}`, { cause });
+  }
+}
+
+/** Copies data and element segments into place, too; one outside the memory or table is refused. */
+function instantiate(
+  module: WebAssembly.Module,
+  functions: Record<string, ImportedCall>,
+): WebAssembly.Instance {
+  try {
+    return new WebAssembly.Instance(module, { wasi_snapshot_preview1: functions });
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new VmmError("ERR_MODULE", `Cannot link the module: ${reason}`, { cause });
   }
 }
 

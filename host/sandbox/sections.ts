@@ -1,18 +1,28 @@
 // A reader of WebAssembly section headers (WebAssembly core specification 1.0 §5.5). It needs no
 // compiler, so a module can be judged in the VMM process without V8 ever seeing the hostile bytes.
 
-import { VmmError } from "../errors.js";
+import { checkCode, checkGlobals, checkTables, readTypes } from "./code.js";
+import { Reader, refuse } from "./reader.js";
+import { checkSignature } from "./signatures.js";
 
 /** Pages of 64 KiB that a device may have at most: 16 MiB hold two chains of 1 MiB with ease. */
 export const MEMORY_PAGES_MAX = 256;
 /** "\0asm", version 1. */
 const PREAMBLE = [0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00];
 /** Section ids, in the order in which they must appear (§5.5.2; data count goes before code). */
-const SECTION = { custom: 0, import: 2, memory: 5, export: 7, start: 8 } as const;
+const SECTION = {
+  custom: 0,
+  type: 1,
+  import: 2,
+  table: 4,
+  memory: 5,
+  global: 6,
+  export: 7,
+  start: 8,
+  code: 10,
+} as const;
 const ORDER = [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 10, 11];
 const EXTERNAL = ["function", "table", "memory", "global"];
-/** A u32 in LEB128 has at most five bytes (§5.2.2). */
-const LEB128_BYTES_MAX = 5;
 /**
  * Bit 0 of a memory's limits: it has a maximum (§5.3.5). Shared and 64-bit memories are refused.
  */
@@ -30,77 +40,14 @@ export interface Sections {
   exports: string[];
 }
 
-function refuse(what: string): never {
-  throw new VmmError("ERR_MODULE", `Cannot use this module: ${what}`);
-}
-
-/** A cursor over bytes that never reads beyond their end. */
-class Reader {
-  readonly #bytes: Uint8Array;
-  readonly #what: string;
-  #offset = 0;
-
-  constructor(bytes: Uint8Array, what: string) {
-    this.#bytes = bytes;
-    this.#what = what;
-  }
-
-  get done(): boolean {
-    return this.#offset === this.#bytes.length;
-  }
-
-  byte(): number {
-    return this.#bytes[this.#offset++] ?? refuse(`it ends within its ${this.#what}`);
-  }
-
-  take(length: number): Uint8Array {
-    const left = this.#bytes.length - this.#offset;
-    if (length > left) refuse(`its ${this.#what} claims ${length} bytes where ${left} are left`);
-    this.#offset += length;
-    return this.#bytes.subarray(this.#offset - length, this.#offset);
-  }
-
-  /** Everything that has not been read yet. */
-  rest(): Uint8Array {
-    return this.take(this.#bytes.length - this.#offset);
-  }
-
-  u32(): number {
-    let value = 0;
-    for (let i = 0; i < LEB128_BYTES_MAX; i++) {
-      const byte = this.byte();
-      value += (byte & 0x7f) * 2 ** (7 * i);
-      if (byte < 0x80 && value < 2 ** 32) return value;
-    }
-    return refuse(`a number in its ${this.#what} has more than 32 bits`);
-  }
-
-  name(): string {
-    const bytes = this.take(this.u32());
-    try {
-      return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-    } catch {
-      return refuse(`a name in its ${this.#what} is no UTF-8`);
-    }
-  }
-
-  /** As many elements as the bytes say; each takes at least one, so a huge count ends soon. */
-  vector<T>(element: () => T): T[] {
-    const count = this.u32();
-    const all: T[] = [];
-    for (let i = 0; i < count; i++) all.push(element());
-    if (!this.done) refuse(`its ${this.#what} has bytes after its last entry`);
-    return all;
-  }
-}
-
-function readImports(reader: Reader): ImportedFunction[] {
+function readImports(reader: Reader, types: readonly string[]): ImportedFunction[] {
   return reader.vector(() => {
     const module = reader.name();
     const name = reader.name();
     const kind = reader.byte();
     if (kind !== 0) refuse(`it imports a ${EXTERNAL[kind] ?? `thing of kind ${kind}`}, "${name}"`);
-    reader.u32();
+    const type = reader.u32();
+    checkSignature(name, types[type] ?? refuse(`it imports a function of type ${type}`));
     return { module, name };
   });
 }
@@ -138,37 +85,66 @@ class SectionOrder {
   }
 }
 
+/** What has been read of a module so far. */
+class Walk {
+  readonly found: Sections = { custom: [], imports: [], exports: [] };
+  readonly #wanted: string;
+  #types: string[] = [];
+  #hasMemory = false;
+
+  constructor(wanted: string) {
+    this.#wanted = wanted;
+  }
+
+  section(id: number, body: Uint8Array): void {
+    if (id === SECTION.custom) this.#custom(new Reader(body, "custom section"));
+    if (id === SECTION.type) this.#types = readTypes(new Reader(body, "types"));
+    if (id === SECTION.import) this.#imports(new Reader(body, "imports"));
+    if (id === SECTION.table) checkTables(new Reader(body, "tables"));
+    if (id === SECTION.memory) this.#memories(new Reader(body, "memories"));
+    if (id === SECTION.global) checkGlobals(new Reader(body, "globals"));
+    if (id === SECTION.export) this.found.exports = readExports(new Reader(body, "exports"));
+    if (id === SECTION.start) refuse("it has a start section, which no device needs");
+    if (id === SECTION.code) checkCode(new Reader(body, "code"));
+  }
+
+  end(): Sections {
+    if (!this.#hasMemory) refuse("it has no memory of its own");
+    return this.found;
+  }
+
+  #imports(reader: Reader): void {
+    this.found.imports = readImports(reader, this.#types);
+  }
+
+  #memories(reader: Reader): void {
+    checkMemories(reader);
+    this.#hasMemory = true;
+  }
+
+  #custom(section: Reader): void {
+    if (section.name() === this.#wanted) this.found.custom.push(section.rest());
+  }
+}
+
 /**
  * Walks all sections of `module`.
  *
  * @param wanted name of the custom sections to collect
  * @throws VmmError ERR_MODULE if the module is malformed, has a start section (it would run before
- *   the device is confined), imports anything but functions, or has no bounded memory
+ *   the device is confined), imports anything but functions, has no bounded memory, or is made of
+ *   more than code.ts lists
  */
 export function readSections(module: Uint8Array, wanted: string): Sections {
   if (PREAMBLE.some((byte, i) => module[i] !== byte)) refuse("it is no WebAssembly module");
   const reader = new Reader(module.subarray(PREAMBLE.length), "section headers");
   const order = new SectionOrder();
-  const found: Sections = { custom: [], imports: [], exports: [] };
-  let hasMemory = false;
+  const walk = new Walk(wanted);
   while (!reader.done) {
     const id = reader.byte();
     const body = reader.take(reader.u32());
     order.next(id);
-    if (id === SECTION.custom) {
-      const section = new Reader(body, "custom section");
-      if (section.name() === wanted) found.custom.push(section.rest());
-    } else if (id === SECTION.import) {
-      found.imports = readImports(new Reader(body, "imports"));
-    } else if (id === SECTION.memory) {
-      checkMemories(new Reader(body, "memories"));
-      hasMemory = true;
-    } else if (id === SECTION.export) {
-      found.exports = readExports(new Reader(body, "exports"));
-    } else if (id === SECTION.start) {
-      refuse("it has a start section, which no device needs");
-    }
+    walk.section(id, body);
   }
-  if (!hasMemory) refuse("it has no memory of its own");
-  return found;
+  return walk.end();
 }
