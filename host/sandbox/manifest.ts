@@ -22,6 +22,8 @@ const VIRTIO_ID_MAX = 0xffff;
 /** Names end up in messages, on the command line and in file names. */
 const NAME = /^[a-z][a-z0-9-]{0,31}$/;
 const FEATURES = /^0x[0-9a-f]{1,16}$/;
+/** Bits of a device's own: the others are the transport's, or reserved (virtio v1.2 §2.2). */
+const DEVICE_FEATURES = 0xff_ffffn | (0x3fffn << 50n);
 
 const GRANT_KINDS = ["file"] as const;
 const RIGHTS = ["read", "write"] as const;
@@ -129,6 +131,8 @@ function manifestOf(value: unknown): Manifest {
   const { virtioId, features } = json;
   need(isInteger(virtioId, 1, VIRTIO_ID_MAX), `virtioId: ${shown(virtioId)}`);
   need(typeof features === "string" && FEATURES.test(features), `features: ${shown(features)}`);
+  const foreign = BigInt(features) & ~DEVICE_FEATURES;
+  need(foreign === 0n, `features: 0x${foreign.toString(16)} are not the device's own`);
   const queues = arrayOf(json.queues, QUEUES_MAX, "queues").map(queueSizeOf);
   need(queues.length > 0, "queues: none");
   const all = arrayOf(json.capabilities, CAPABILITIES_MAX, "capabilities").map(capabilityOf);

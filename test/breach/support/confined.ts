@@ -1,0 +1,116 @@
+// A hostile module in a real device process, confined as any, and the VMM's end of its socket.
+
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Mapping } from "../../../host/ffi/memory.js";
+import type { ResolvedGrant } from "../../../host/sandbox/grants.js";
+import { type DeviceExit, type DeviceProcess, spawnDevice } from "../../../host/sandbox/spawn.js";
+import { NOTHING, SENT, SocketChannel } from "../../../host/wire/channel.js";
+import {
+  GENERATION,
+  HEADER_BYTES,
+  LOG,
+  PAYLOAD_BYTES_MAX,
+  RESET,
+  TYPE,
+} from "../../../host/wire/message.js";
+import {
+  encodeActivate,
+  encodeRequests,
+  type Message,
+  messageOf,
+  type Request,
+} from "../../runtime/support.js";
+
+const POLL_MS = 1;
+
+/** Scratch files of this test process; they go with it. */
+export const directory = fs.mkdtempSync(path.join(os.tmpdir(), "bulkhead-breach-"));
+process.once("exit", () => fs.rmSync(directory, { recursive: true, force: true }));
+
+let files = 0;
+
+/** A new file with these contents. */
+export function scratchFile(contents: Uint8Array | string): string {
+  files += 1;
+  const file = path.join(directory, `${files}`);
+  fs.writeFileSync(file, contents);
+  return file;
+}
+
+export class ConfinedDevice {
+  readonly process: DeviceProcess;
+  readonly exit: Promise<DeviceExit>;
+  /** Messages sent and received so far. */
+  sent = 0;
+  received = 0;
+  readonly #channel: SocketChannel;
+  readonly #payload = Mapping.anonymous(PAYLOAD_BYTES_MAX);
+
+  constructor(module: Uint8Array, grants: readonly ResolvedGrant[] = []) {
+    const file = scratchFile(module);
+    this.process = spawnDevice({ id: "hostile0", module: file, grants, seccomp: "enforce" });
+    this.#channel = new SocketChannel(this.process.socketFd);
+    this.exit = new Promise((resolve) => this.process.onExit(resolve));
+  }
+
+  /** The next message, or undefined when the device has closed its end, so has ended. */
+  async receive(): Promise<Message | undefined> {
+    let length = this.#channel.peek();
+    for (; length === NOTHING; length = this.#channel.peek()) await sleep(POLL_MS);
+    if (length === 0) return undefined;
+    this.#channel.scatter(this.#payload.address, length - HEADER_BYTES);
+    this.#channel.take();
+    this.received += 1;
+    const payload = new Uint8Array(this.#payload.view.buffer).slice(0, length - HEADER_BYTES);
+    return messageOf(this.#channel.incoming, payload);
+  }
+
+  activate(features = 0n): void {
+    encodeActivate(this.#channel, features);
+    this.#send();
+  }
+
+  reset(): void {
+    this.#channel.outgoing.fill(0);
+    this.#channel.outgoing[TYPE] = RESET;
+    this.#channel.outgoing[GENERATION] = 1;
+    this.#send();
+  }
+
+  /** Sends requests of queue 0; all that they carry must fit into one message. */
+  request(...requests: Request[]): void {
+    encodeRequests(this.#channel, requests);
+    let at = 0;
+    for (const { readable = new Uint8Array() } of requests) {
+      new Uint8Array(this.#payload.view.buffer).set(readable, at);
+      at += readable.length;
+    }
+    this.#channel.gather(this.#payload.address, at);
+    this.#send();
+  }
+
+  /** What the device says before it ends, in lines, and how it ends. */
+  async end(): Promise<DeviceExit & { log: string }> {
+    const lines: string[] = [];
+    for (let message = await this.receive(); message; message = await this.receive()) {
+      if (message.type === LOG) lines.push(message.text);
+    }
+    return { ...(await this.exit), log: lines.join("\n") };
+  }
+
+  /** Closes the VMM's end, and kills what does not leave by itself. */
+  async close(): Promise<void> {
+    this.process.close();
+    await this.exit;
+    this.#channel.close();
+    this.#payload.close();
+  }
+
+  /** A device that has ended reads nothing any more: that is for receive() to find out. */
+  #send(): void {
+    if (this.#channel.send() === SENT) this.sent += 1;
+  }
+}
