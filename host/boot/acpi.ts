@@ -178,9 +178,6 @@ const ACPI_MADT_ENABLED = 1 << 0;
 /** MPS INTI flags (§5.2.12.5): active high, level-triggered. */
 const LEVEL_ACTIVE_HIGH = 0x1 | (0x3 << 2);
 const ALL_PROCESSORS = 0xff;
-/** The timer's line: ISA interrupt 0 is wired to pin 2 of the I/O APIC, on PCs and in KVM. */
-const TIMER_IRQ = 0;
-const TIMER_GSI = 2;
 
 const RSDP_CHECKED_V1_BYTES = 20;
 
@@ -347,7 +344,7 @@ function multipleApic(layout: BootLayout, cpuCount: number): Uint8Array {
     new Uint8Array(head.buffer),
     ...cpus,
     entry(acpi_madt_io_apic, 1, { id: 0, address: layout.ioapic, global_irq_base: 0 }),
-    entry(acpi_madt_interrupt_override, 2, { source_irq: TIMER_IRQ, global_irq: TIMER_GSI }),
+    // The timer needs no override: KVM wires its PIT to pin 0, where a PC has it on pin 2.
     entry(acpi_madt_interrupt_override, 2, {
       source_irq: layout.sciGsi,
       global_irq: layout.sciGsi,

@@ -1,6 +1,6 @@
 // The words that threads of the VMM share: one SharedArrayBuffer, laid out here and nowhere else.
 //
-//   0 GO │ 1 STOP │ 16… interrupt status, a word a device │ 64… serial port │ 64 KiB… vCPU mailboxes
+//   0 GO │ 1 STOP │ 2 PM1 enable │ 16… interrupt status, a word a device │ 64… serial port │ 64 KiB… vCPU mailboxes
 //
 // Everything else has one owner: transports and queues belong to the I/O worker (DESIGN D6).
 
@@ -10,6 +10,8 @@ import { DEVICES_MAX } from "./layout.js";
 const GO = 0;
 /** Set once when the VM is to end: vCPU workers look at it before each KVM_RUN. */
 const STOP = 1;
+/** The PM1 enable register: a guest reads back what it wrote, maybe on another vCPU. */
+const PM1_ENABLE = 2;
 const INTERRUPT_STATUS = 16;
 const LEGACY = 64;
 const LEGACY_WORDS = 1024;
@@ -58,6 +60,14 @@ export class Shared {
   /** Index of the InterruptStatus word of device `device` (virtio v1.2 §4.2.2). */
   interruptStatusIndex(device: number): number {
     return INTERRUPT_STATUS + (device % DEVICES_MAX);
+  }
+
+  get pm1Enable(): number {
+    return Atomics.load(this.words, PM1_ENABLE);
+  }
+
+  set pm1Enable(value: number) {
+    Atomics.store(this.words, PM1_ENABLE, value & 0xffff);
   }
 
   /** State of the serial port and the CMOS clock. */

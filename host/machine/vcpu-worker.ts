@@ -61,7 +61,7 @@ class VcpuLoop {
     this.#vcpu.setCpuid(cpuidOf(data.cpuid, data));
     const interrupt = new EventFd(data.serialInterruptFd);
     const serial = new Serial(this.#shared.legacy, { interrupt, outFd: data.serialFd });
-    this.#ports = new Ports(serial, { debugExit: data.debugExit });
+    this.#ports = new Ports(serial, { shared: this.#shared, debugExit: data.debugExit });
     const wake = new EventFd(data.mailboxWakeFd);
     this.#mailbox = new MailboxClient(this.#shared, { cpu: data.index, wake });
     this.#mmioEnd = VIRTIO_MMIO_BASE + data.deviceCount * VIRTIO_MMIO_BYTES;

@@ -26,5 +26,8 @@ echo "guest: sha256 $(sha256sum /sample | cut -c1-64)"
 echo "guest: gzipped $(gzip -c /sample | wc -c) bytes"
 dmesg | grep -iE 'virtio|hwrng|random:' | sed 's/^/guest: dmesg /'
 grep -i virtio /proc/interrupts | sed 's/^/guest: interrupts /'
+# Without a working timer this never comes back.
+sleep 1
+echo "guest: slept, timers $(grep -E '^ *(0|LOC):' /proc/interrupts | tr -s ' \n' ' ')"
 echo "guest: done"
 poweroff -f

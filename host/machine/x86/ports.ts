@@ -10,6 +10,7 @@ import {
   DEBUG_EXIT_PORT,
   I8042,
 } from "../layout.js";
+import type { Shared } from "../shared.js";
 import { cmosRegister } from "./cmos.js";
 import type { Serial } from "./serial.js";
 
@@ -21,14 +22,21 @@ const PM1_CNT_SLP_TYP_SHIFT = 10;
 export type PortExit = { reason: "poweroff" } | { reason: "reboot" } | DebugExit;
 type DebugExit = { reason: "debug-exit"; value: number };
 
+export interface PortOptions {
+  shared: Pick<Shared, "pm1Enable">;
+  debugExit: boolean;
+}
+
 /** The I/O ports as one vCPU sees them. */
 export class Ports {
   readonly #serial: Serial;
+  readonly #shared: Pick<Shared, "pm1Enable">;
   readonly #debugExit: boolean;
   #cmosIndex = 0;
 
-  constructor(serial: Serial, options: { debugExit: boolean }) {
+  constructor(serial: Serial, options: PortOptions) {
     this.#serial = serial;
+    this.#shared = options.shared;
     this.#debugExit = options.debugExit;
   }
 
@@ -44,8 +52,9 @@ export class Ports {
       case I8042.dataPort:
         return 0; // never busy, nothing to read: enough for a reset through it
       case ACPI_PM1A_EVT_PORT:
+        return 0; // no event ever happens
       case ACPI_PM1A_EVT_PORT + 2:
-        return 0;
+        return this.#shared.pm1Enable;
       case ACPI_PM1A_CNT_PORT:
         return PM1_CNT_SCI_EN;
       default:
@@ -65,6 +74,9 @@ export class Ports {
         return undefined;
       case I8042.commandPort:
         return (value & 0xff) === I8042.resetCommand ? { reason: "reboot" } : undefined;
+      case ACPI_PM1A_EVT_PORT + 2:
+        this.#shared.pm1Enable = value;
+        return undefined;
       case ACPI_PM1A_CNT_PORT:
         return isSoftOff(value) ? { reason: "poweroff" } : undefined;
       case DEBUG_EXIT_PORT:

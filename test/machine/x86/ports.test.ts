@@ -8,7 +8,7 @@ import { SERIAL_WORDS, Serial } from "../../../host/machine/x86/serial.js";
 function openPorts(debugExit = false): Ports {
   const words = new Int32Array(new SharedArrayBuffer(SERIAL_WORDS * 4));
   const serial = new Serial(words, { interrupt: EventFd.create(), outFd: -1 });
-  return new Ports(serial, { debugExit });
+  return new Ports(serial, { shared: { pm1Enable: 0 }, debugExit });
 }
 
 test("PM1a control powers off for SLP_EN with the type of S5 only (ACPI 6.5 §4.8.3.2)", () => {
@@ -17,6 +17,12 @@ test("PM1a control powers off for SLP_EN with the type of S5 only (ACPI 6.5 §4.
   assert.is(ports.out(0x604, 5 << 10), undefined);
   assert.is(ports.out(0x604, (3 << 10) | 0x2000), undefined);
   assert.is(ports.in(0x604, 2) & 1, 1);
+});
+
+test("the PM1 enable register reads back what a guest wrote (ACPI 6.5 §4.8.3.1)", () => {
+  const ports = openPorts();
+  ports.out(0x602, 0x0420);
+  assert.equal([ports.in(0x602, 2), ports.in(0x600, 2)], [0x0420, 0]);
 });
 
 test("the keyboard controller resets on 0xfe, and is never busy", () => {
