@@ -7,6 +7,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { Cpio } from "./cpio.js";
+import { guestPath } from "./guest.js";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const SOURCES = path.join(ROOT, "test", "machine");
@@ -49,6 +50,7 @@ export interface MachineImages {
 export const HOST_PATHS = {
   checkout: "/bulkhead",
   node: "/bin/node",
+  guest: "/guest/entropy.elf",
   kernel: "/guest/vmlinuz",
   initrd: "/guest/initrd",
   jobs: "/jobs",
@@ -181,6 +183,7 @@ export function buildMachine(): MachineImages {
   host.copy(HOST_PATHS.node, process.execPath, 0o755);
   for (const library of librariesOf(process.execPath)) host.copy(library, library, 0o755);
   host.copy(HOST_PATHS.kernel, debian.kernel);
+  host.copy(HOST_PATHS.guest, guestPath("entropy"));
   host.copy(HOST_PATHS.initrd, guestInitrd);
   addCheckout(host);
   host.write(hostInitrd);

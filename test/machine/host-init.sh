@@ -2,12 +2,23 @@
 # /init of the emulated host: loads KVM, runs the jobs one after the other, powers off. What the
 # jobs print goes to the second serial port, so that this kernel's own messages stay out of it:
 #   @@start 0 … @@end 0 STATUS … @@off
-/bin/busybox --install -s /bin
 export PATH=/bin HOME=/tmp
+
+# The kernel unpacks an initramfs into a root that pivot_root(2) refuses; a tmpfs is like any disk.
+if [ -z "$MOVED" ]; then
+  /bin/busybox mkdir /root
+  /bin/busybox mount -t tmpfs -o size=90% root /root
+  for entry in /*; do
+    [ "$entry" = /root ] || /bin/busybox cp -a "$entry" /root/
+  done
+  MOVED=1 exec /bin/busybox switch_root /root /init
+fi
+
+/bin/busybox --install -s /bin
 mount -t proc proc /proc
 mount -t sysfs sys /sys
-mount -t devtmpfs dev /dev 2>/dev/null
-mkdir -p /tmp /dev/shm /dev/pts
+mount -t devtmpfs dev /dev
+mkdir -p /dev/shm /dev/pts
 mount -t tmpfs tmp /tmp
 mount -t tmpfs shm /dev/shm
 mount -t devpts pts /dev/pts

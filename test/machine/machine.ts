@@ -11,6 +11,7 @@ import os from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { Cpio } from "../../build/cpio.js";
+import { guestPath } from "../../build/guest.js";
 import { buildMachine, HOST_PATHS, type MachineImages } from "../../build/machine.js";
 import { missing } from "../support/debian.js";
 import { note } from "../support/skip.js";
@@ -36,6 +37,8 @@ export interface Place {
   /** Debian's kernel, a bzImage, and an initramfs that tests virtio-rng (guest-init.sh). */
   kernel: string;
   initrd: string;
+  /** The polling guest of test/guest/, an ELF. */
+  guest: string;
 }
 
 /** One command to run. */
@@ -54,24 +57,34 @@ export interface JobResult {
 }
 
 /** A job that runs `bulkhead` with these arguments. */
-export function bulkhead(args: (place: Place) => string[], timeoutMs = 180_000): Job {
+export function bulkhead(args: (place: Place) => string[], timeoutMs = 120_000): Job {
   const command = (place: Place) => {
     return [place.node, path.join(place.checkout, "dist/host/cli/main.js"), ...args(place)];
   };
   return { command, timeoutMs };
 }
 
+function mayUseKvm(): boolean {
+  try {
+    fs.accessSync("/dev/kvm", fs.constants.R_OK | fs.constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** Whether /dev/kvm here is backed by hardware; without that flag it is a software one. */
 function hasHardwareKvm(): boolean {
-  if (!fs.existsSync("/dev/kvm")) return false;
+  if (!mayUseKvm()) return false;
   return /^flags\s*:.*\b(svm|vmx)\b/m.test(fs.readFileSync("/proc/cpuinfo", "utf8"));
 }
 
-function emulationWanted(): boolean {
+let images: MachineImages | undefined;
+
+/** Whether jobs run on an emulated host: BULKHEAD_TEST_MACHINE=emulated has it so anywhere. */
+export function emulationWanted(): boolean {
   return process.env.BULKHEAD_TEST_MACHINE === "emulated" || !hasHardwareKvm();
 }
-
-let images: MachineImages | undefined;
 
 /** Why jobs cannot run here, or undefined when they can. In CI a failed download is an error. */
 export function machineUnavailable(): string | undefined {
@@ -117,7 +130,7 @@ function qemuArguments(initrd: string, consoleFile: string): string[] {
     ["-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"],
     ["-m", String(HOST_MEMORY_MB), "-nodefaults", "-no-user-config", "-display", "none"],
     ["-no-reboot", "-kernel", images!.kernel, "-initrd", initrd],
-    ["-append", "console=ttyS0 quiet panic=-1 mitigations=off"],
+    ["-append", "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable clocksource=tsc"],
     ["-serial", `file:${consoleFile}`, "-serial", "stdio"],
   ].flat();
 }
@@ -204,6 +217,7 @@ function runHere(job: Job): Promise<JobResult> {
     checkout: ROOT,
     kernel: images!.kernel,
     initrd: images!.guestInitrd,
+    guest: guestPath("entropy"),
   };
   const [program, ...args] = job.command(place);
   return new Promise((resolve, reject) => {
