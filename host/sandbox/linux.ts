@@ -57,11 +57,13 @@ export const MOUNT = {
   MS_BIND: 0x1000,
   MS_REC: 0x4000,
   MS_PRIVATE: 0x4_0000,
-  MNT_DETACH: 2,
   MOUNT_ATTR_RDONLY: 0x1,
   MOUNT_ATTR_NOSUID: 0x2,
   MOUNT_ATTR_NODEV: 0x4,
 } as const;
+
+/** sys/mount.h */
+export const MNT_DETACH = 2;
 
 /** linux/fcntl.h */
 export const FCNTL = {
@@ -80,9 +82,11 @@ export const SIGNAL = {
   SIGCHLD: 17,
   SIGSTOP: 19,
   SIGSYS: 31,
-  SIGNALS: 64,
   SA_RESTORER: 0x0400_0000,
 } as const;
+
+/** The highest signal: SIGRTMAX of signal.h. */
+export const SIGNAL_MAX = 64;
 
 /** Capability sets of linux/capability.h. */
 export const CAPABILITY = {

@@ -1,7 +1,7 @@
 // The root directory of a device process: a read-only tmpfs that holds the runtime (node and its
 // libraries, koffi, Bulkhead's own code), the process's own entry of /proc, and nothing else.
 
-import { existsSync, statSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { assert } from "../errors.js";
@@ -11,6 +11,9 @@ import { FCNTL, MNT_DETACH, MOUNT } from "./linux.js";
 /** Where Bulkhead's own code is inside; outside, a path may tell who the user is. */
 const INSIDE = "/bulkhead";
 export const NODE_INSIDE = `${INSIDE}/node`;
+export const LIBRARIES_INSIDE = `${INSIDE}/lib`;
+/** Program loader of the x86-64 ABI supplement (§5.2.1, "Program Interpreter"). */
+const LOADER = "/lib64/ld-linux-x86-64.so.2";
 /**
  * The tmpfs is put together over this directory, which exists everywhere and holds nothing needed.
  */
@@ -38,30 +41,42 @@ function packageDirectory(name: string, parent: string): string {
 }
 
 /**
- * Shared libraries of this very process under the names that the dynamic linker looked them up by.
+ * Shared libraries of this very process, each under its soname in one directory, which LD_LIBRARY_PATH
+ * names. (process.report would list them as well, in 10 ms.)
  */
-function sharedLibraries(): string[] {
-  const { report } = process;
-  assert(report !== undefined, "process.report is part of Node");
-  const { sharedObjects } = report.getReport() as unknown as { sharedObjects: string[] };
-  return sharedObjects.filter((name) => name.startsWith("/") && !name.endsWith(".node"));
+function sharedLibraries(): Bind[] {
+  const maps = readFileSync("/proc/self/maps", "latin1");
+  const files = new Set([...maps.matchAll(/ (\/\S+\.so[.\d]*)$/gm)].map(([, file]) => file!));
+  const soname = (file: string) => path.basename(file).replace(/(\.so\.\d+)[.\d]*$/, "$1");
+  return [...files].flatMap((from) => {
+    const inLibraries = { from, to: `${LIBRARIES_INSIDE}/${soname(from)}` };
+    // The program loader is found by the name that is written in every program.
+    return soname(from) === path.basename(LOADER) ? [{ from, to: LOADER }] : [inLibraries];
+  });
 }
 
 let runtimeBinds: Bind[] | undefined;
 
-/** Everything that a device process loads, found out once by looking at this process. */
+/** Everything that a device process loads besides its program, found out by looking at this process. */
 function runtime(): Bind[] {
   if (runtimeBinds !== undefined) return runtimeBinds;
   const koffi = packageDirectory("@koromix/koffi-linux-x64", PACKAGE_ROOT);
-  const libraries = sharedLibraries().map((from) => ({ from, to: from }));
   runtimeBinds = [
     { from: process.execPath, to: NODE_INSIDE },
-    ...libraries,
+    ...sharedLibraries(),
     { from: path.join(PACKAGE_ROOT, "package.json"), to: `${INSIDE}/package.json` },
-    { from: path.join(PACKAGE_ROOT, "dist/host"), to: `${INSIDE}/dist/host` },
     { from: koffi, to: `${INSIDE}/node_modules/@koromix/koffi-linux-x64` },
   ];
   return runtimeBinds;
+}
+
+/** The program: one file when it is bundled, otherwise the modules of host/ and, for a test, its own. */
+function programOf(entry: string): Bind[] {
+  const bind = (from: string): Bind => ({ from, to: pathInside(from) });
+  const directory = path.dirname(entry);
+  if (entry.startsWith(path.join(PACKAGE_ROOT, "dist/bundle/"))) return [bind(directory)];
+  const host = path.join(PACKAGE_ROOT, "dist/host");
+  return entry.startsWith(`${host}/`) ? [bind(host)] : [bind(host), bind(directory)];
 }
 
 /** Path inside of a file of the package. */
@@ -102,14 +117,11 @@ function mountAttributes(set: number): Uint8Array {
 export function enterRoot(launch: Launch, entry: string): void {
   const { MS_REC, MS_PRIVATE, MS_NOSUID, MS_NODEV } = MOUNT;
   const { MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV } = MOUNT;
-  const inRuntime = entry.startsWith(path.join(PACKAGE_ROOT, "dist/host/"));
-  const directory = path.dirname(entry);
-  const extra = inRuntime ? [] : [{ from: directory, to: pathInside(directory) }];
   const attributes = mountAttributes(MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
   launch
     .step("keep mounts private", "mount", 0, "/", 0, MS_REC | MS_PRIVATE, 0)
     .step("mount a tmpfs", "mount", "none", STAGE, "tmpfs", MS_NOSUID | MS_NODEV, TMPFS_OPTIONS);
-  populate(launch, [...runtime(), ...extra, { from: "/proc/self", to: "/proc/self" }]);
+  populate(launch, [...runtime(), ...programOf(entry), { from: "/proc/self", to: "/proc/self" }]);
   launch
     .step(
       "make the root read-only",

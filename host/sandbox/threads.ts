@@ -5,7 +5,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { VmmError } from "../errors.js";
 import { gettid, symbolAddress, syscall, tgkill } from "../ffi/libc.js";
 import { Mapping } from "../ffi/memory.js";
-import { SIGNAL } from "./linux.js";
+import { SIGNAL, SIGNAL_MAX } from "./linux.js";
 import { syscallNumber } from "./syscalls.js";
 
 /** struct sigaction of the kernel: handler, flags, restorer, mask, eight bytes each. */
@@ -47,7 +47,7 @@ function rtSigaction(signal: number, action: Mapping): number {
 /** Takes away every signal handler, glibc's own two included; SIGPIPE stays ignored. */
 export function resetSignals(): void {
   const action = Mapping.anonymous(SIGACTION_BYTES);
-  for (let signal = 1; signal <= SIGNAL.SIGNALS; signal++) {
+  for (let signal = 1; signal <= SIGNAL_MAX; signal++) {
     if (signal === SIGNAL.SIGKILL || signal === SIGNAL.SIGSTOP) continue;
     const handler = signal === SIGNAL.SIGPIPE ? SIGNAL.SIG_IGN : SIGNAL.SIG_DFL;
     action.view.setBigUint64(0, BigInt(handler), true);

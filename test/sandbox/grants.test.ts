@@ -1,0 +1,146 @@
+// Ask, then grant; and what one row of the table becomes.
+
+import fs from "node:fs";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { VmmError } from "../../host/errors.js";
+import {
+  checkImports,
+  type GrantSpec,
+  importsOf,
+  openFlagsOf,
+  openGrants,
+  resolveGrants,
+  WASI_RIGHTS,
+  wasiFdOf,
+  wasiRightsOf,
+} from "../../host/sandbox/grants.js";
+import type { Capability, Manifest, Right } from "../../host/sandbox/manifest.js";
+import { temporaryFile } from "./support.js";
+
+function capability(name: string, changes: Partial<Capability> = {}): Capability {
+  return { name, kind: "file", rights: ["read"], required: true, ...changes };
+}
+
+function asking(...capabilities: Capability[]): Manifest {
+  return { abi: 1, name: "disk", virtioId: 2, queues: [64], features: "0x0", capabilities };
+}
+
+function file(what: string, ...rights: Right[]): GrantSpec {
+  return { kind: "file", what, rights };
+}
+
+function refused(code: string, pattern: RegExp, action: () => unknown): void {
+  assert.throws(action, (error: unknown) => {
+    assert.instance(error, VmmError);
+    assert.is((error as VmmError).code, code);
+    assert.match((error as VmmError).message, pattern);
+    return true;
+  });
+}
+
+test("resolveGrants() returns what was asked for and given, in the order of the manifest", () => {
+  const manifest = asking(capability("a"), capability("b"));
+  const given = { b: file("/b", "read"), a: file("/a", "read") };
+  assert.equal(
+    resolveGrants(manifest, given).map(({ name, what }) => [name, what]),
+    [
+      ["a", "/a"],
+      ["b", "/b"],
+    ],
+  );
+});
+
+test("resolveGrants() refuses a missing grant by name, unless it is optional", () => {
+  const missing = () => resolveGrants(asking(capability("image")), {});
+  refused("ERR_GRANT", /device disk: image is missing/, missing);
+  assert.equal(resolveGrants(asking(capability("image", { required: false })), {}), []);
+});
+
+test("resolveGrants() refuses a grant that was not asked for", () => {
+  const manifest = asking(capability("image"));
+  const given = { image: file("/a", "read"), secret: file("/b", "read") };
+  refused("ERR_GRANT", /grant secret .* asks for image/, () => resolveGrants(manifest, given));
+});
+
+test("resolveGrants() refuses rights that were not asked for, and a grant without rights", () => {
+  const manifest = asking(capability("image"));
+  const more = () => resolveGrants(manifest, { image: file("/a", "read", "write") });
+  refused("ERR_GRANT", /image with write: the device asks for read/, more);
+  refused("ERR_GRANT", /image: without any right/, () =>
+    resolveGrants(manifest, { image: file("/a") }),
+  );
+});
+
+test("resolveGrants() gives fewer rights than were asked for", () => {
+  const manifest = asking(capability("image", { rights: ["read", "write"] }));
+  const [grant] = resolveGrants(manifest, { image: file("/a", "read") });
+  assert.equal(grant?.rights, ["read"]);
+});
+
+test("resolveGrants() is not confused by names of Object.prototype", () => {
+  const manifest = asking(capability("constructor", { required: false }));
+  assert.equal(resolveGrants(manifest, {}), []);
+});
+
+test("one row gives the access mode, the WASI rights and the functions that link", () => {
+  assert.is(openFlagsOf("file", ["read"]), fs.constants.O_RDONLY);
+  assert.is(openFlagsOf("file", ["write"]), fs.constants.O_WRONLY);
+  assert.is(openFlagsOf("file", ["read", "write"]), fs.constants.O_RDWR);
+  assert.is(wasiRightsOf("file", ["read"]) & WASI_RIGHTS.fd_write, 0n);
+  assert.equal(importsOf("file", ["read"]), ["fd_read", "fd_pread"]);
+  assert.equal(importsOf("file", ["write"]), ["fd_write", "fd_pwrite"]);
+});
+
+test("wasiFdOf() numbers capabilities from 3, granted or not", () => {
+  const manifest = asking(capability("a", { required: false }), capability("b"));
+  assert.is(wasiFdOf(manifest, "b"), 4);
+  assert.is(wasiFdOf(manifest, "c"), -1);
+});
+
+test("checkImports() refuses a function that no capability links", () => {
+  const manifest = asking(capability("image"));
+  const facts = (module: string, name: string) => ({
+    manifest,
+    imports: [{ module, name }],
+    exports: [],
+  });
+  checkImports(facts("wasi_snapshot_preview1", "fd_read"));
+  for (const [module, name] of [
+    ["wasi_snapshot_preview1", "fd_write"],
+    ["wasi_snapshot_preview1", "path_open"],
+    ["env", "fd_read"],
+  ] as const) {
+    const check = () => checkImports(facts(module, name));
+    refused("ERR_MODULE", new RegExp(`imports ${module}.${name}`), check);
+  }
+});
+
+test("openGrants() opens no more than the rights say", () => {
+  const what = temporaryFile("data", "content");
+  const [readable] = openGrants([{ name: "a", ...file(what, "read") }]);
+  assert.is(fs.readSync(readable!.fd, Buffer.alloc(7)), 7);
+  assert.throws(() => fs.writeSync(readable!.fd, "x"), /EBADF/);
+  const [writable] = openGrants([{ name: "a", ...file(what, "write") }]);
+  assert.throws(() => fs.readSync(writable!.fd, Buffer.alloc(1)), /EBADF/);
+  for (const { fd } of [readable!, writable!]) fs.closeSync(fd);
+});
+
+test("openGrants() closes everything again when one cannot be opened, and names that one", () => {
+  const open = () => fs.readdirSync("/proc/self/fd").length;
+  const what = temporaryFile("data", "content");
+  const before = open();
+  const grants = [
+    { name: "good", ...file(what, "read") },
+    { name: "bad", ...file("/nonexistent", "read") },
+  ];
+  refused("ERR_GRANT", /bad=file:\/nonexistent: ENOENT/, () => openGrants(grants));
+  assert.is(open(), before);
+});
+
+test("openGrants() refuses a directory", () => {
+  const grants = [{ name: "image", ...file("/tmp", "read") }];
+  refused("ERR_GRANT", /neither a file nor a device/, () => openGrants(grants));
+});
+
+test.run();
