@@ -6,8 +6,8 @@
 
 import { assert, VmmError } from "../errors.js";
 import { LineLog } from "./line-log.js";
-import { addressOf, type GuestMemory } from "./memory.js";
-import { ringsFault } from "./rings.js";
+import type { GuestMemory } from "./memory.js";
+import { type Half, QueueAddresses, type QueuePart, ringsFault } from "./rings.js";
 import { isQueueSize, Queue } from "./virtqueue.js";
 
 /** Bits of the device status (virtio v1.2 §2.1). */
@@ -62,26 +62,6 @@ export interface RegisterFileOptions {
   /** Raises the interrupt line once; InterruptStatus is set before. */
   interrupt(): void;
   log(line: string): void;
-}
-
-/** The parts of a queue that have an address, and the halves of that. */
-export type QueuePart = "desc" | "driver" | "device";
-export type Half = "low" | "high";
-
-/** Two 32-bit halves of an address, written in any order. */
-class Address {
-  low = 0;
-  high = 0;
-
-  get value(): number {
-    return addressOf(this.low, this.high);
-  }
-}
-
-class QueueAddresses {
-  readonly desc = new Address();
-  readonly driver = new Address();
-  readonly device = new Address();
 }
 
 function hex(value: number | bigint): string {

@@ -29,7 +29,7 @@ export function packRequests({ chains, index }: Queue, channel: Channel): void {
   for (let slot = chains.unsent; slot !== NONE; slot = chains.newerThan(slot)) {
     const inPieces = chains.readableBytes[slot]! > PAYLOAD_BYTES_MAX;
     const rest = chains.readableBytes[slot]! - chains.sentBytes[slot]!;
-    if (count > 0 && (inPieces || payload + rest > PAYLOAD_BYTES_MAX)) break;
+    if (count > 0 && payload + rest > PAYLOAD_BYTES_MAX) break;
     const bytes = Math.min(rest, PAYLOAD_BYTES_MAX);
     const entry = entryAt(count);
     header[entry + ID] = slot;

@@ -1,7 +1,7 @@
 // Where the three parts of a queue may be, checked when the driver enables it. From then on the
 // queue reads and writes them without asking again, so nothing wrong may pass here.
 
-import { type GuestMemory, NOT_RAM } from "./memory.js";
+import { addressOf, type GuestMemory, NOT_RAM } from "./memory.js";
 import {
   AVAIL_RING,
   DESC_BYTES,
@@ -10,6 +10,27 @@ import {
   USED_ELEM_BYTES,
   USED_RING,
 } from "./virtqueue.js";
+
+/** The parts of a queue that have an address, and the halves of that. */
+export type QueuePart = "desc" | "driver" | "device";
+export type Half = "low" | "high";
+
+/** Two 32-bit halves of an address, written in any order. */
+class Address {
+  low = 0;
+  high = 0;
+
+  get value(): number {
+    return addressOf(this.low, this.high);
+  }
+}
+
+/** Where the driver said that the parts of a queue are. */
+export class QueueAddresses {
+  readonly desc = new Address();
+  readonly driver = new Address();
+  readonly device = new Address();
+}
 
 interface Part {
   name: string;

@@ -149,6 +149,28 @@ test("Queue.pop() shows at most CHAIN_BYTES_MAX of a writable part that is large
   bench.close();
 });
 
+test("Queue.pop() spends no segments on writable bytes beyond CHAIN_BYTES_MAX", () => {
+  const descs = Array.from({ length: 256 }, (_, i) => ({
+    addr: RAM,
+    len: i === 0 ? CHAIN_BYTES_MAX : 1,
+    flags: WRITE | (i < 255 ? NEXT : 0),
+    next: i + 1,
+  }));
+  const { queue, slot, driver, bench } = popRaw(descs, { size: 256 });
+  for (const head of [1, 2, 3, 4]) {
+    driver.writeDesc(head, {
+      addr: RAM,
+      len: CHAIN_BYTES_MAX,
+      flags: WRITE | NEXT,
+      next: head + 1,
+    });
+  }
+  for (const head of [4, 3, 2, 1]) driver.offer(head);
+  for (let i = 0; i < 4; i += 1) assert.ok(queue.pop() >= 0);
+  assert.is(queue.chains.writableBytes[slot], CHAIN_BYTES_MAX);
+  bench.close();
+});
+
 test("Queue.pop() checks addresses of writable bytes beyond CHAIN_BYTES_MAX as well", () => {
   expectFault(
     [

@@ -160,6 +160,20 @@ test("RegisterFile refuses a ring that overlaps one of another queue", () => {
   assert.ok(made.registers.queues[0]!.ready);
 });
 
+test("RegisterFile refuses a ring that begins in front of another and reaches into it", () => {
+  const made = negotiated();
+  const queue = described(made);
+  made.driver.writeAddress(mmio.VIRTIO_MMIO_QUEUE_AVAIL_LOW, queue.desc.gpa - 4);
+  enable(made);
+  made.expectFault(/available ring: overlaps the descriptor table/);
+});
+
+test("RegisterFile counts the event index behind a ring as part of it (§2.7)", () => {
+  const { end } = new MockRam();
+  expectRingFault("used ring", end - 4 - 8 * 64, /518 bytes not in RAM/);
+  expectRingFault("available ring", end - 4 - 2 * 64, /134 bytes not in RAM/);
+});
+
 test("RegisterFile takes rings that touch each other", () => {
   const made = negotiated();
   const queue = described(made, { size: 8 });
