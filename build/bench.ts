@@ -13,7 +13,7 @@ import { firstLightGuest } from "./bench/first-light.js";
 import { hostDriver } from "./bench/host-driver.js";
 import { median, processorPercent, start, time, versionOf } from "./bench/processes.js";
 
-const BULKHEAD = fileURLToPath(new URL("../host/cli/main.js", import.meta.url));
+const BULKHEAD = fileURLToPath(new URL("../bundle/cli/main.js", import.meta.url));
 const GUEST = fileURLToPath(new URL("../guest/entropy.elf", import.meta.url));
 const RNG = fileURLToPath(new URL("../devices/rng.wasm", import.meta.url));
 

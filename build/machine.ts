@@ -162,7 +162,7 @@ function runtimePackages(): string[] {
 function addCheckout(cpio: Cpio): void {
   const { checkout } = HOST_PATHS;
   cpio.copy(`${checkout}/package.json`, path.join(ROOT, "package.json"));
-  for (const part of ["host", "devices", "guest", "test", "build"]) {
+  for (const part of ["host", "bundle", "devices", "guest", "test", "build"]) {
     const source = path.join(ROOT, "dist", part);
     if (fs.existsSync(source)) cpio.tree(`${checkout}/dist/${part}`, source);
   }

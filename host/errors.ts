@@ -1,6 +1,6 @@
-// Every error class, code and exit status of Bulkhead. Three kinds are never mixed: a guest fault is
-// a value (logged as "driver bug: …", then DEVICE_NEEDS_RESET), an operating error is a VmmError, and
-// our own bug is a failed assert.
+// Every error class, code and exit status of Bulkhead. Three kinds are never mixed: a guest fault
+// is a value (logged as "driver bug: …", then DEVICE_NEEDS_RESET), an operating error is a
+// VmmError, and our own bug is a failed assert.
 
 import os from "node:os";
 
@@ -81,8 +81,8 @@ export class Bug extends Error {
 }
 
 /**
- * Throws a Bug when our own code is wrong; never for what a guest, device or user did. (node:assert would
- * cost each device process 8 ms and 0.4 MB.)
+ * Throws a Bug when our own code is wrong; never for what a guest, device or user did. (node:assert
+ * would cost each device process 8 ms and 0.4 MB.)
  */
 export function assert(condition: unknown, message: string): asserts condition {
   if (!condition) throw new Bug(message);

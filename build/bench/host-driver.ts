@@ -2,6 +2,7 @@
 // the guest. The chains stay as they are and are offered again, so that the driver costs little.
 
 import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import { EPOLLIN, Epoll } from "../../host/machine/epoll.js";
 import { resolveGrants } from "../../host/sandbox/grants.js";
 import { inspectModule } from "../../host/sandbox/manifest.js";
@@ -40,7 +41,8 @@ class Device {
     const { manifest } = inspectModule(readFileSync(module));
     const source = { kind: "file", what: "/dev/urandom", rights: ["read"] } as const;
     const grants = resolveGrants(manifest, { source: { ...source, rights: ["read"] } });
-    this.#process = spawnDevice({ id: "rng0", module, grants, seccomp: "enforce" });
+    const entry = fileURLToPath(new URL("../../bundle/runtime/main.js", import.meta.url));
+    this.#process = spawnDevice({ id: "rng0", module, grants, seccomp: "enforce", entry });
     const registers = new RegisterFile(this.#ram.memory, {
       id: "rng0",
       virtioId: manifest.virtioId,

@@ -1,6 +1,6 @@
-// The ACPI tables: how a stock kernel finds its CPUs, interrupts, power button and, through the DSDT,
-// the virtio-mmio windows. Structs carry the names and fields of ACPICA; section numbers are those
-// of ACPI 6.3.
+// The ACPI tables: how a stock kernel finds its CPUs, interrupts, power button and, through the
+// DSDT, the virtio-mmio windows. Structs carry the names and fields of ACPICA; section numbers are
+// those of ACPI 6.3.
 
 import { assert, VmmError } from "../errors.js";
 import { bytes, type Struct, struct, u8 } from "../ffi/struct.js";

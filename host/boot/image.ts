@@ -1,6 +1,6 @@
 // What every kind of kernel image comes down to, and the checked reads that get it there. A kernel
-// file is hostile: each offset, size and address in it is a number that somebody chose, so nothing is
-// read, added or sliced here without a bound.
+// file is hostile: each offset, size and address in it is a number that somebody chose, so nothing
+// is read, added or sliced here without a bound.
 
 import { VmmError } from "../errors.js";
 import { type CType, type Struct, u16, u32, u64 } from "../ffi/struct.js";

@@ -56,7 +56,9 @@ export function ramRanges(memoryBytes: number, layout: BootLayout): RamRange[] {
   return ranges;
 }
 
-/** The memory map for the guest: RAM, without the reserved part below 1 MiB, which has our tables. */
+/**
+ * The memory map for the guest: RAM, without the reserved part below 1 MiB, which has our tables.
+ */
 export function memoryMap(ram: readonly RamRange[], layout: BootLayout): MemoryRange[] {
   const { conventionalEnd, extendedStart } = layout;
   const reservedBytes = extendedStart - conventionalEnd;

@@ -1,5 +1,5 @@
-// From a kernel image and a machine's layout to a plan: which bytes go where in guest memory, and how
-// the first vCPU starts. Pure: no file, no descriptor, no guest memory is touched here.
+// From a kernel image and a machine's layout to a plan: which bytes go where in guest memory, and
+// how the first vCPU starts. Pure: no file, no descriptor, no guest memory is touched here.
 
 import { VmmError } from "../errors.js";
 import { acpiTables } from "./acpi.js";
@@ -147,7 +147,7 @@ function readKernel(file: Uint8Array): KernelImage {
   if (isBzImage(file)) return readBzImage(file);
   const start = Array.from(file.subarray(0, 4), (byte) => byte.toString(16).padStart(2, "0"));
   return refuse(
-    `it starts with [${start.join(" ")}], neither ELF64 nor bzImage, is it compressed or truncated?`,
+    `it starts with [${start.join(" ")}], not ELF64 or bzImage, is it compressed or truncated?`,
   );
 }
 

@@ -7,14 +7,16 @@ import { createRequire } from "node:module";
 import type koffiTypes from "koffi";
 import { type ErrorCode, errnoName, VmmError } from "../errors.js";
 
-// koffi's own loader reads ELF headers to choose among its binaries, 7 ms in each thread and process of
-// ours; the package of the one platform that Bulkhead runs on is a dependency of its own instead.
+// koffi's own loader reads ELF headers to choose among its binaries, 7 ms in each thread and
+// process of ours; the package of the one platform that Bulkhead runs on is a dependency of its own
+// instead.
 const require = createRequire(import.meta.url);
 const koffi: typeof koffiTypes = require("@koromix/koffi-linux-x64/linux_x64/koffi.node");
 const lib = koffi.load("libc.so.6");
 
 type Call<A extends unknown[], R = number> = (...args: A) => R;
 type N = number;
+type W = number | bigint;
 
 function define<A extends unknown[], R = number>(prototype: string): Call<A, R> {
   return lib.func(prototype) as unknown as Call<A, R>;
@@ -96,8 +98,10 @@ export const getppid = define<[]>("int getppid()");
 export const tgkill = define<[tgid: N, tid: N, signal: N]>(
   "int tgkill(int tgid, int tid, int sig)",
 );
-export const syscall = define<[nr: N, a: N, b: N, c: N, d: N, e: N, f: N]>(
-  "long syscall(long nr, uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t d, uintptr_t e, uintptr_t f)",
+/** Any system call; bigints are for arguments of which all 64 bits matter. */
+export const syscall = define<[nr: W, a: W, b: W, c: W, d: W, e: W, f: W]>(
+  "long syscall(long nr, uintptr_t a, uintptr_t b, uintptr_t c, " +
+    "uintptr_t d, uintptr_t e, uintptr_t f)",
 );
 const dlsym = define<[handle: N, symbol: string]>(
   "uintptr_t dlsym(intptr_t handle, const char *symbol)",
@@ -149,8 +153,8 @@ export function viewOf(address: number, bytes: number): ArrayBuffer {
 }
 
 /**
- * Address of the first byte of `buffer`. It is good for as long as the bytes cannot move: Wasm memory
- * never does, an ordinary ArrayBuffer may when the garbage collector runs.
+ * Address of the first byte of `buffer`. It is good for as long as the bytes cannot move: Wasm
+ * memory never does, an ordinary ArrayBuffer may when the garbage collector runs.
  */
 export function addressOf(buffer: ArrayBuffer): number {
   return Number(koffi.address(buffer));

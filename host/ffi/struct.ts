@@ -1,6 +1,6 @@
-// C struct layouts as values. `struct(name, size, fields)` takes the fields in header order and lays
-// them out by the System V x86-64 rules (natural alignment); the size is written down as well, so a
-// forgotten field fails at load, and a test compares every offset with the installed headers.
+// C struct layouts as values. `struct(name, size, fields)` takes the fields in header order and
+// lays them out by the System V x86-64 rules (natural alignment); the size is written down as well,
+// so a forgotten field fails at load, and a test compares every offset with the installed headers.
 
 import { assert } from "../errors.js";
 

@@ -1,5 +1,5 @@
-// Kvm → Vm → Vcpu: one class for each kind of descriptor that /dev/kvm gives (Documentation/virt/kvm/
-// api.rst). No other file issues a KVM ioctl.
+// Kvm → Vm → Vcpu: one class for each kind of descriptor that /dev/kvm gives
+// (Documentation/virt/kvm/ api.rst). No other file issues a KVM ioctl.
 
 import { errnoName, VmmError } from "../errors.js";
 import { checked, close, errno, ioctl, open } from "../ffi/libc.js";
@@ -33,7 +33,10 @@ const EACCES = 13;
 /** KVM_GET_SUPPORTED_CPUID gives 40 to 100 entries; KVM_MAX_CPUID_ENTRIES is 256. */
 const CPUID_ENTRIES_MAX = 256;
 
-/** Three pages for the real-mode TSS and one for the identity map that Intel's VMX needs, out of RAM's way. */
+/**
+ * Three pages for the real-mode TSS and one for the identity map that Intel's VMX needs, out of
+ * RAM's way.
+ */
 const TSS_GPA = 0xfffbd000;
 const IDENTITY_MAP_GPA = 0xfffbc000;
 
@@ -55,7 +58,7 @@ const NEEDED: readonly (readonly [capability: keyof typeof KVM_CAP, reason: stri
 /** Likely causes of a failed open of /dev/kvm. */
 function openHint(number: number): string {
   if (number === ENOENT) {
-    return "is KVM built into this kernel, and virtualization enabled (modprobe kvm-intel or kvm-amd)?";
+    return "is KVM in this kernel and switched on (modprobe kvm-intel or kvm-amd)?";
   }
   if (number === EACCES)
     return "is this user in group kvm (usermod -aG kvm $USER, then log in anew)?";
@@ -70,7 +73,9 @@ class Scratch {
     return checked(ioctl(fd, request, this.mapping.address), `ioctl(${name})`, "KVM refused");
   }
 
-  /** Writes `value` over a zeroed struct and calls; the argument is the kernel's only in between. */
+  /**
+   * Writes `value` over a zeroed struct and calls; the argument is the kernel's only in between.
+   */
   set<S extends Struct>(
     type: S,
     value: Parameters<S["write"]>[2],
@@ -109,7 +114,7 @@ export class Kvm {
     if (version !== KVM_API_VERSION) {
       throw new VmmError(
         "ERR_KVM_UNAVAILABLE",
-        `Cannot use "${path}": it answers API version ${version} where KVM has ${KVM_API_VERSION}, is it KVM?`,
+        `Cannot use "${path}": its API version is ${version}, not ${KVM_API_VERSION}, is it KVM?`,
       );
     }
     for (const [name, reason] of NEEDED) {
@@ -206,7 +211,10 @@ export class Vm {
     this.#set(kvm_irqfd, { fd, gsi }, KVM.IRQFD, "KVM_IRQFD");
   }
 
-  /** KVM_IOEVENTFD: a 32-bit guest write of `value` to `gpa` signals eventfd `fd` instead of exiting. */
+  /**
+   * KVM_IOEVENTFD: a 32-bit guest write of `value` to `gpa` signals eventfd `fd` instead of
+   * exiting.
+   */
   ioeventfd(fd: number, match: { gpa: number; value: number }): void {
     const argument = {
       datamatch: BigInt(match.value),

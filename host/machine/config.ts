@@ -1,4 +1,5 @@
-// What a VM is made of, and what it tells of itself: the interface between command line and machine.
+// What a VM is made of, and what it tells of itself: the interface between command line and
+// machine.
 
 import type { GrantSpec } from "../sandbox/grants.js";
 

@@ -1,5 +1,5 @@
-// One device of a VM, seen from the supervisor: check what it asks for against what it is granted, start
-// it where it shall run, and measure from outside what it really got.
+// One device of a VM, seen from the supervisor: check what it asks for against what it is granted,
+// start it where it shall run, and measure from outside what it really got.
 
 import type { Vm } from "../kvm/kvm.js";
 import { openGrants } from "../sandbox/grants.js";
@@ -110,8 +110,8 @@ export class DeviceSlot {
   }
 
   /**
-   * Notes one end of a death. When both are known, its process is reaped and nobody uses its socket any
-   * more, so that a successor can never work beside it: then returns how it ended.
+   * Notes one end of a death. When both are known, its process is reaped and nobody uses its socket
+   * any more, so that a successor can never work beside it: then returns how it ended.
    */
   died(end: { exit: DeviceExit } | { answered: number }): Death | undefined {
     if ("exit" in end) this.#exit = end.exit;
@@ -151,8 +151,14 @@ export class DeviceSlot {
     return proofOf(this.pid);
   }
 
-  close(): void {
-    this.#process?.close();
+  /** Ends the device; resolves when its process is reaped, so that none is left behind. */
+  async close(): Promise<void> {
+    const device = this.#process;
+    device?.close();
+    await new Promise<void>((resolve) => {
+      if (device === undefined) resolve();
+      else device.onExit(() => resolve());
+    });
     for (const notify of this.#notify) notify.close();
     this.#interrupt.close();
   }

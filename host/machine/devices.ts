@@ -1,5 +1,5 @@
-// All devices of a VM and the I/O worker that serves them, seen from the supervisor: start, watch, start
-// again, give up.
+// All devices of a VM and the I/O worker that serves them, seen from the supervisor: start, watch,
+// start again, give up.
 
 import { Worker } from "node:worker_threads";
 import { assert, VmmError } from "../errors.js";
@@ -72,7 +72,7 @@ export class DeviceSet {
       wakeFd: this.#wake.fd,
       devices: this.#slots.map((slot) => slot.ioData),
     };
-    this.#worker = new Worker(new URL("./io-worker.js", import.meta.url), { workerData });
+    this.#worker = new Worker(new URL("../machine/io-worker.js", import.meta.url), { workerData });
     this.#worker.on("message", (report: IoReport) => this.#reported(report));
     this.#worker.on("error", (error) => this.#workerFailed(error));
     for (const command of commands) this.#tell(command);
@@ -142,7 +142,9 @@ export class DeviceSet {
     if (this.#slots.every((each) => each.ready)) this.#settleReady?.resolve();
   }
 
-  /** Starts a device again whose process is gone; what it had not answered is sent to the next one. */
+  /**
+   * Starts a device again whose process is gone; what it had not answered is sent to the next one.
+   */
   #died(slot: DeviceSlot, death: Death | undefined): void {
     if (death === undefined || this.#closing) return;
     const { id } = slot.config;
@@ -195,7 +197,7 @@ export class DeviceSet {
       this.#tell({ type: "stop" });
       await ended;
     }
-    for (const slot of this.#slots) slot.close();
+    await Promise.all(this.#slots.map((slot) => slot.close()));
     this.#wake.close();
   }
 }

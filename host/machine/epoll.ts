@@ -1,5 +1,5 @@
-// epoll(7) for a thread that does nothing but wait: descriptors are registered with the function that
-// serves them, and one system call tells which are ready.
+// epoll(7) for a thread that does nothing but wait: descriptors are registered with the function
+// that serves them, and one system call tells which are ready.
 
 import { errnoName, VmmError } from "../errors.js";
 import { checked, close, epoll_create1, epoll_ctl, epoll_wait, errno } from "../ffi/libc.js";
@@ -7,7 +7,9 @@ import { Mapping } from "../ffi/memory.js";
 
 export const EPOLLIN = 0x001;
 export const EPOLLOUT = 0x004;
-/** Edge-triggered: an eventfd need not be read to fall silent, each write is an event of its own. */
+/**
+ * Edge-triggered: an eventfd need not be read to fall silent, each write is an event of its own.
+ */
 export const EPOLLET = 0x80000000;
 
 const EPOLL_CLOEXEC = 0x80000;

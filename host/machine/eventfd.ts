@@ -26,7 +26,9 @@ export class EventFd {
     this.fd = fd;
   }
 
-  /** Non-blocking: a counter at its limit would be a waiter that never looks, not one to wait for. */
+  /**
+   * Non-blocking: a counter at its limit would be a waiter that never looks, not one to wait for.
+   */
   static create(): EventFd {
     return new EventFd(checked(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd", "Cannot signal"));
   }

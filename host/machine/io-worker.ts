@@ -1,6 +1,7 @@
-// The I/O worker: one thread that owns every transport, every queue and every device socket, so that
-// none of them needs a lock. It sleeps in epoll_wait and serves four kinds of events: a driver's kick
-// (ioeventfd), a device's reply (socket), a vCPU's register access (mailbox) and the supervisor's word.
+// The I/O worker: one thread that owns every transport, every queue and every device socket, so
+// that none of them needs a lock. It sleeps in epoll_wait and serves four kinds of events: a
+// driver's kick (ioeventfd), a device's reply (socket), a vCPU's register access (mailbox) and the
+// supervisor's word.
 
 import { parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
 import { assert } from "../errors.js";
@@ -60,7 +61,10 @@ export type IoReport =
   | { type: "broken"; device: number; answered: number; reason: string }
   | { type: "log"; device: number; text: string };
 
-/** Messages of an inline device in one turn: a driver that always has more must not starve the others. */
+/**
+ * Messages of an inline device in one turn: a driver that always has more must not starve the
+ * others.
+ */
 const INLINE_MESSAGES_MAX = 64;
 
 /** One device: its registers, and the channel to where its code runs. */
@@ -144,7 +148,9 @@ class IoDevice {
     this.#settle();
   }
 
-  /** After anything happened: an inline device has answered by now; a socket may have become full. */
+  /**
+   * After anything happened: an inline device has answered by now; a socket may have become full.
+   */
   #settle(): void {
     if (this.#inline !== undefined) this.#serveInline(this.#inline);
     if (this.#socketFd === -1) return;

@@ -91,7 +91,7 @@ export function ramRegions(memoryBytes: number): RamRegion[] {
   if (memoryBytes < MEMORY_BYTES_MIN || memoryBytes > MEMORY_BYTES_MAX) {
     throw new VmmError(
       "ERR_MEMORY_LAYOUT",
-      `Cannot make a guest of ${memoryBytes / MIB} MiB: between 16 MiB and 1 TiB are possible, see -m`,
+      `Cannot make a guest of ${memoryBytes / MIB} MiB: give between 16 MiB and 1 TiB, see -m`,
     );
   }
   const low = Math.min(memoryBytes, LOW_RAM_END);
@@ -106,7 +106,7 @@ export function ramRegions(memoryBytes: number): RamRegion[] {
 export function virtioMmioWindow(index: number): { base: number; bytes: number; gsi: number } {
   const gsi = DEVICE_GSIS[index];
   if (gsi === undefined) {
-    const message = `Cannot add device ${index + 1}: a VM has ${DEVICES_MAX} interrupt lines for devices`;
+    const message = `Cannot add device ${index + 1}: there are ${DEVICES_MAX} interrupt lines`;
     throw new VmmError("ERR_USAGE", message);
   }
   return { base: VIRTIO_MMIO_BASE + index * VIRTIO_MMIO_BYTES, bytes: VIRTIO_MMIO_BYTES, gsi };

@@ -1,5 +1,5 @@
-// Guest RAM: one memfd, mapped once; every thread of the VMM makes its own windows onto the mapping.
-// No other process ever gets the descriptor.
+// Guest RAM: one memfd, mapped once; every thread of the VMM makes its own windows onto the
+// mapping. No other process ever gets the descriptor.
 
 import { VmmError } from "../errors.js";
 import { checked, close, ftruncate, memfd_create, viewOf } from "../ffi/libc.js";
@@ -76,7 +76,8 @@ export class Ram {
       const window = this.#windows.find((w) => at >= w.gpa && at < w.gpa + w.bytes);
       if (window === undefined) {
         const end = gpa + bytes.length;
-        const message = `Cannot load at 0x${gpa.toString(16)}–0x${end.toString(16)}: not RAM, give more with -m`;
+        const range = `0x${gpa.toString(16)}–0x${end.toString(16)}`;
+        const message = `Cannot load at ${range}: not RAM, give more with -m`;
         throw new VmmError("ERR_MEMORY_LAYOUT", message);
       }
       const count = Math.min(bytes.length - done, window.gpa + window.bytes - at);

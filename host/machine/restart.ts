@@ -4,9 +4,14 @@
 /** Deaths in a row without one answered request before a device is given up. */
 export const DEATHS_MAX = 8;
 
-/** Waiting time before the second restart in a row; it is four times as long before each further one. */
+/**
+ * Waiting time before the second restart in a row; it is four times as long before each further
+ * one.
+ */
 const BACKOFF_FIRST_MS = 5;
-/** No longer than that: a guest that waits for its disk should not wait for our patience as well. */
+/**
+ * No longer than that: a guest that waits for its disk should not wait for our patience as well.
+ */
 const BACKOFF_MAX_MS = 2000;
 
 /** What to do about a death: start again in `delayMs`, or give the device up. */

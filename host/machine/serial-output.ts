@@ -1,5 +1,5 @@
-// Where the serial console's bytes go: straight to a descriptor, or, for a caller that wants events,
-// through a socket that the supervisor reads.
+// Where the serial console's bytes go: straight to a descriptor, or, for a caller that wants
+// events, through a socket that the supervisor reads.
 
 import { Socket } from "node:net";
 import { checked, close, socketpair } from "../ffi/libc.js";

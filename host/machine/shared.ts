@@ -1,6 +1,7 @@
 // The words that threads of the VMM share: one SharedArrayBuffer, laid out here and nowhere else.
 //
-//   0 GO │ 1 STOP │ 2 PM1 enable │ 16… interrupt status, a word a device │ 64… serial port │ 64 KiB… vCPU mailboxes
+//   0 GO │ 1 STOP │ 2 PM1 enable │ 16 … interrupt status, a word a device │ 64 … serial port
+//   1088 … mailboxes, 16 words a vCPU
 //
 // Everything else has one owner: transports and queues belong to the I/O worker (DESIGN D6).
 

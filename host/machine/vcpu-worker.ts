@@ -1,5 +1,6 @@
-// One vCPU: a thread that is in KVM_RUN nearly all the time. It serves port accesses itself (ports.ts)
-// and passes virtio register accesses to the I/O worker; notifications and interrupts never come here.
+// One vCPU: a thread that is in KVM_RUN nearly all the time. It serves port accesses itself
+// (ports.ts) and passes virtio register accesses to the I/O worker; notifications and interrupts
+// never come here.
 
 import { parentPort, workerData } from "node:worker_threads";
 import { assert, errnoName } from "../errors.js";
@@ -45,7 +46,9 @@ export type VcpuExit =
 export type VcpuMessage =
   | { type: "created"; tid: number; immediateExitAddress: number }
   | { type: "exit"; exit: VcpuExit };
-/** Supervisor → vCPU worker: how the first CPU enters the kernel, before shared.go(); or the end. */
+/**
+ * Supervisor → vCPU worker: how the first CPU enters the kernel, before shared.go(); or the end.
+ */
 export type VcpuCommand = { type: "start"; entry: EntryState | undefined } | { type: "close" };
 
 class VcpuLoop {

@@ -1,5 +1,5 @@
-// The vCPU threads, seen from the supervisor: start them, let them go, and get every one of them out of
-// KVM_RUN again, whatever the guest does.
+// The vCPU threads, seen from the supervisor: start them, let them go, and get every one of them
+// out of KVM_RUN again, whatever the guest does.
 
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
@@ -12,7 +12,9 @@ import type { EntryState } from "./x86/cpu.js";
 const KICK_SIGNAL = "SIGUSR2";
 const SIGUSR2 = 12;
 
-/** A kick may fall between the check of `stopping` and KVM_RUN of a string port access: kick again. */
+/**
+ * A kick may fall between the check of `stopping` and KVM_RUN of a string port access: kick again.
+ */
 const KICK_INTERVAL_MS = 5;
 
 interface Thread {
@@ -73,7 +75,9 @@ function ignoreKick(): void {
 }
 
 async function startThread(data: VcpuWorkerData): Promise<Thread> {
-  const worker = new Worker(new URL("./vcpu-worker.js", import.meta.url), { workerData: data });
+  const worker = new Worker(new URL("../machine/vcpu-worker.js", import.meta.url), {
+    workerData: data,
+  });
   const ended = new Promise<void>((resolve) => worker.once("exit", () => resolve()));
   const [message] = (await once(worker, "message")) as [VcpuMessage];
   if (message.type !== "created") throw new Error(`vCPU ${data.index} left before it ran`);

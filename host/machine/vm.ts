@@ -1,5 +1,5 @@
-// The supervisor: puts a VM together, lets it run, and takes it apart again so that no process, thread
-// or descriptor stays behind.
+// The supervisor: puts a VM together, lets it run, and takes it apart again so that no process,
+// thread or descriptor stays behind.
 
 import { readFileSync } from "node:fs";
 import { planBoot } from "../boot/plan.js";
@@ -54,8 +54,8 @@ export class Vm {
   }
 
   /**
-   * Bytes typed at the serial console. Resolves when the guest has room for the next ones, so that one
-   * that does not read cannot make the VMM buffer without limit.
+   * Bytes typed at the serial console. Resolves when the guest has room for the next ones, so that
+   * one that does not read cannot make the VMM buffer without limit.
    */
   async serialInput(bytes: Uint8Array): Promise<void> {
     let done = 0;
@@ -169,7 +169,7 @@ function openKvm(config: VmConfig, cleanup: Assembly["cleanup"]): OpenKvm {
   cleanup.push(() => kvm.close());
   const most = Math.min(kvm.vcpuCountMax, CPU_COUNT_MAX);
   if (config.cpuCount > most) {
-    const message = `Cannot make ${config.cpuCount} vCPUs: this KVM allows ${most}, give fewer with -c`;
+    const message = `Cannot make ${config.cpuCount} vCPUs: KVM allows ${most}, see -c`;
     throw new VmmError("ERR_USAGE", message);
   }
   const vm = kvm.createVm();

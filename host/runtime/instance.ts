@@ -112,7 +112,8 @@ export class DeviceInstance {
     this.#inbox = this.#reserve();
     this.#outbox = this.#reserve();
     if (Math.abs(this.#outbox - this.#inbox) >= WINDOW_BYTES) return;
-    // A reply over the requests that follow it: the module would hurt only itself, but none means it.
+    // A reply over the requests that follow it: the module would hurt only itself, but none means
+    // it.
     throw new DeviceFault(`reserve: windows at ${this.#inbox} and ${this.#outbox} overlap`);
   }
 

@@ -1,8 +1,9 @@
-// Of which WebAssembly a device is made: version 1.0, and the four additions that compilers use without
-// being asked (sign extension, saturating conversion, bulk memory, several results). Everything else
-// that V8 understands, now or in a later version (vectors, threads, exceptions, tail calls, references,
-// garbage collection), is refused: less of the compiler to attack, and the same answer on every
-// version of Node. V8 still validates; this only reads opcodes (core specification 2.0 §5.4).
+// Of which WebAssembly a device is made: version 1.0, and the four additions that compilers use
+// without being asked (sign extension, saturating conversion, bulk memory, several results).
+// Everything else that V8 understands, now or in a later version (vectors, threads, exceptions,
+// tail calls, references, garbage collection), is refused: less of the compiler to attack, and the
+// same answer on every version of Node. V8 still validates; this only reads opcodes (core
+// specification 2.0 §5.4).
 
 import { type Reader, refuse } from "./reader.js";
 

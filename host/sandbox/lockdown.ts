@@ -183,8 +183,8 @@ export function lockDown(setup: DeviceSetup, imports: readonly ImportedFunction[
   const wxPages = sealCode();
   const dataBytesMax = writableBytes() + DATA_GROWTH_BYTES_MAX;
   limitResources(grants, dataBytesMax);
-  // Not to be traced, nor looked at by strangers. Its parent may look because it owns the namespace;
-  // without one it could not, and what it cannot measure it cannot trust.
+  // Not to be traced, nor looked at by strangers. Its parent may look because it owns the
+  // namespace; without one it could not, and what it cannot measure it cannot trust.
   if (weak.length === 0) set("PR_SET_DUMPABLE", 0);
   dropCapabilities();
   set("PR_SET_NO_NEW_PRIVS", 1);

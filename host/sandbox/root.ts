@@ -41,8 +41,8 @@ function packageDirectory(name: string, parent: string): string {
 }
 
 /**
- * Shared libraries of this very process, each under its soname in one directory, which LD_LIBRARY_PATH
- * names. (process.report would list them as well, in 10 ms.)
+ * Shared libraries of this very process, each under its soname in one directory, which
+ * LD_LIBRARY_PATH names. (process.report would list them as well, in 10 ms.)
  */
 function sharedLibraries(): Bind[] {
   const maps = readFileSync("/proc/self/maps", "latin1");
@@ -57,7 +57,9 @@ function sharedLibraries(): Bind[] {
 
 let runtimeBinds: Bind[] | undefined;
 
-/** Everything that a device process loads besides its program, found out by looking at this process. */
+/**
+ * Everything that a device process loads besides its program, found out by looking at this process.
+ */
 function runtime(): Bind[] {
   if (runtimeBinds !== undefined) return runtimeBinds;
   const koffi = packageDirectory("@koromix/koffi-linux-x64", PACKAGE_ROOT);
@@ -70,7 +72,10 @@ function runtime(): Bind[] {
   return runtimeBinds;
 }
 
-/** The program: one file when it is bundled, otherwise the modules of host/ and, for a test, its own. */
+/**
+ * The program: one file when it is bundled, otherwise the modules of host/ and, for a test, its
+ * own.
+ */
 function programOf(entry: string): Bind[] {
   const bind = (from: string): Bind => ({ from, to: pathInside(from) });
   const directory = path.dirname(entry);

@@ -53,6 +53,6 @@ export function verifyProof(proof: Proof, expected: Expected): void {
   const { id } = expected;
   throw new VmmError(
     "ERR_SANDBOX",
-    `Cannot trust device ${id}, process ${proof.pid}: measured from outside it lacks ${missing.join("; ")}`,
+    `Cannot trust device ${id}, process ${proof.pid}: from outside it lacks ${missing.join("; ")}`,
   );
 }

@@ -1,5 +1,5 @@
-// The warden's process: starts the devices that it was told of at its own start, says when one ends, and
-// looks at them from outside. It never sees a byte of a guest or of a device.
+// The warden's process: starts the devices that it was told of at its own start, says when one
+// ends, and looks at them from outside. It never sees a byte of a guest or of a device.
 
 import { Socket } from "node:net";
 import { VmmError } from "../errors.js";

@@ -1,5 +1,5 @@
-// What the VMM and its warden say to each other: JSON, one message a line, over a stream socket. The
-// descriptors that belong to `started` travel beside them, over a socket of their own.
+// What the VMM and its warden say to each other: JSON, one message a line, over a stream socket.
+// The descriptors that belong to `started` travel beside them, over a socket of their own.
 
 import type { Proof } from "./proof.js";
 import type { DeviceExit, SpawnOptions } from "./spawn.js";

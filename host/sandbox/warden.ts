@@ -1,6 +1,6 @@
-// The VMM's hold on its warden: the process that starts devices again. It exists because the VMM, once a
-// guest runs, may neither create processes nor open files; what it can still ask for is only what was on
-// the command line.
+// The VMM's hold on its warden: the process that starts devices again. It exists because the VMM,
+// once a guest runs, may neither create processes nor open files; what it can still ask for is only
+// what was on the command line.
 
 import { spawn } from "node:child_process";
 import { closeSync } from "node:fs";
@@ -110,7 +110,10 @@ export class Warden {
     this.#ask({ ask: "kill", pid });
   }
 
-  /** What the kernel says of a device's process now; rejects with ERR_SANDBOX when it cannot be read. */
+  /**
+   * What the kernel says of a device's process now; rejects with ERR_SANDBOX when it cannot be
+   * read.
+   */
   prove(pid: number): Promise<Proof> {
     this.#tickets += 1;
     const ticket = this.#tickets;

@@ -1,12 +1,12 @@
-// Tells a device that computes without end from one that waits. A device may hold chains for as long as
-// it likes (a network card waits for packets, a console for a key), so an unanswered chain proves
-// nothing. A device that waits, however, uses no processor time: it sleeps in recvmsg(2), and it can
-// only come back there when it is done with the message before. Both are seen from outside, whatever the
-// process does, and without the right to trace it: its processor time in /proc/PID/stat, and in
-// the VMM's end of the socket whether it has read everything (SIOCOUTQ).
+// Tells a device that computes without end from one that waits. A device may hold chains for as
+// long as it likes (a network card waits for packets, a console for a key), so an unanswered chain
+// proves nothing. A device that waits, however, uses no processor time: it sleeps in recvmsg(2),
+// and it can only come back there when it is done with the message before. Both are seen from
+// outside, whatever the process does, and without the right to trace it: its processor time in
+// /proc/PID/stat, and in the VMM's end of the socket whether it has read everything (SIOCOUTQ).
 //
-// Processor time rather than time of day: on an overloaded or suspended host a device that did nothing
-// wrong gets none, and a slow disk uses none.
+// Processor time rather than time of day: on an overloaded or suspended host a device that did
+// nothing wrong gets none, and a slow disk uses none.
 
 import { readFileSync } from "node:fs";
 import { assert } from "../errors.js";
@@ -14,14 +14,16 @@ import { checked, ioctl } from "../ffi/libc.js";
 import { Mapping } from "../ffi/memory.js";
 
 /**
- * Processor time of a device between one message and the next. The longest honest stretch is the start
- * of its node, 0.1 s and on an emulated processor 1 s; a guest waits 30 s for its disk.
+ * Processor time of a device between one message and the next. The longest honest stretch is the
+ * start of its node, 0.1 s and on an emulated processor 1 s; a guest waits 30 s for its disk.
  */
 export const SPIN_CPU_MS_MAX = 5000;
 /** Time of day between two looks; each costs some 40 µs for a device. */
 export const WATCHDOG_INTERVAL_MS = 1000;
 
-/** Bytes that were sent and that the peer has not read (linux/sockios.h); 0 or more than was sent. */
+/**
+ * Bytes that were sent and that the peer has not read (linux/sockios.h); 0 or more than was sent.
+ */
 const SIOCOUTQ = 0x5411;
 /** Unit of the times in /proc/PID/stat: USER_HZ is 100 on x86-64 (proc(5)). */
 const TICK_MS = 10;
@@ -41,7 +43,9 @@ export interface Look {
   cpuMs: number;
 }
 
-/** The judgement on one device process; a restarted device gets a new one. Pure: it has no clock. */
+/**
+ * The judgement on one device process; a restarted device gets a new one. Pure: it has no clock.
+ */
 export class Watchdog {
   readonly #cpuMsMax: number;
   /** What was seen when the device last showed that it goes on. */
@@ -61,8 +65,9 @@ export class Watchdog {
   }
 
   /**
-   * It answered, or it has read a message that was not there at the last sign: it was done with the one
-   * before. Messages that wait unread are no sign, or a guest that keeps kicking would keep a loop alive.
+   * It answered, or it has read a message that was not there at the last sign: it was done with the
+   * one before. Messages that wait unread are no sign, or a guest that keeps kicking would keep a
+   * loop alive.
    */
   #goesOn(now: Look): boolean {
     if (now.received !== this.#last.received) return true;

@@ -111,7 +111,7 @@ test("planBoot() puts the initrd above 4 GiB only if it has to be there", () => 
   assert.equal(hdr.ramdisk_size, 16 * MIB);
 });
 
-test("planBoot() refuses an initrd that fits only above 4 GiB where the kernel cannot see it", () => {
+test("planBoot() refuses an initrd that fits only above 4 GiB, unseen by the kernel", () => {
   const kernel = bzImage({ init_size: 0xd0000000 - 0x1000000, xloadflags: 1 });
   const options = { memoryBytes: 8 * GIB, initrd: new Uint8Array(16 * MIB) };
   throwsVmmError(() => plan(kernel, options), "ERR_MEMORY_LAYOUT", /Cannot place the initrd/);
@@ -129,7 +129,7 @@ test("planBoot() takes a command line of cmdline_size bytes and none longer", ()
   throwsVmmError(long, "ERR_USAGE", /21 bytes .* this kernel takes 20/);
 });
 
-test("planBoot() keeps a command line out of the layout's next table, whatever the kernel says", () => {
+test("planBoot() keeps a command line out of the next table, whatever the kernel says", () => {
   const kernel = bzImage({ cmdline_size: 0xffffffff });
   const long = () => plan(kernel, { cmdline: "x".repeat(4096) });
   throwsVmmError(long, "ERR_USAGE", /this kernel takes 4095/);

@@ -1,6 +1,6 @@
-// Kernel images with random damage. Whatever the bytes say, planBoot() returns a plan that keeps its
-// promises, or throws a VmmError: never a RangeError, never a hang, never a segment outside RAM.
-// BULKHEAD_TEST_SEED repeats a run with another seed.
+// Kernel images with random damage. Whatever the bytes say, planBoot() returns a plan that keeps
+// its promises, or throws a VmmError: never a RangeError, never a hang, never a segment outside
+// RAM. BULKHEAD_TEST_SEED repeats a run with another seed.
 
 import assert from "node:assert/strict";
 import { test } from "uvu";

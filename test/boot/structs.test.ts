@@ -1,6 +1,6 @@
-// The struct layouts against the installed headers. struct hvm_start_info and its two entries have no
-// installed header (Xen's public headers are not packaged with libc); their sizes are asserted where
-// they are laid out, and their offsets below are those of start_info.h's own drawing.
+// The struct layouts against the installed headers. struct hvm_start_info and its two entries have
+// no installed header (Xen's public headers are not packaged with libc); their sizes are asserted
+// where they are laid out, and their offsets below are those of start_info.h's own drawing.
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";

@@ -11,7 +11,7 @@ import { compileGuest, findCompiler, guestPath } from "../../build/guest.js";
 import { missing } from "../support/debian.js";
 import { skip } from "../support/skip.js";
 
-const MAIN = fileURLToPath(new URL("../../host/cli/main.js", import.meta.url));
+const MAIN = fileURLToPath(new URL("../../bundle/cli/main.js", import.meta.url));
 const ELF = guestPath("entropy");
 const LIMIT_MS = 60_000;
 const PT_NOTE = 4;

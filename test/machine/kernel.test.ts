@@ -53,7 +53,7 @@ function checkGuest(result: JobResult, isolation: string): void {
 const withoutVdsoClock: Job = {
   command: ({ node, checkout, guest }) => {
     const clock = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
-    const main = `${checkout}/dist/host/cli/main.js`;
+    const main = `${checkout}/dist/bundle/cli/main.js`;
     return ["sh", "-c", `echo hpet >${clock}; exec ${node} ${main} run ${guest} --rng`];
   },
   timeoutMs: 60_000,

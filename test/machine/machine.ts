@@ -32,7 +32,7 @@ export interface Place {
   /** Whether the machine is an emulated one: only ratios of times mean anything there. */
   emulated: boolean;
   node: string;
-  /** The checkout's root: `dist/host/cli/main.js` is below it. */
+  /** The checkout's root: `dist/bundle/cli/main.js` is below it. */
   checkout: string;
   /** Debian's kernel, a bzImage, and an initramfs that tests virtio-rng (guest-init.sh). */
   kernel: string;
@@ -59,7 +59,7 @@ export interface JobResult {
 /** A job that runs `bulkhead` with these arguments. */
 export function bulkhead(args: (place: Place) => string[], timeoutMs = 120_000): Job {
   const command = (place: Place) => {
-    return [place.node, path.join(place.checkout, "dist/host/cli/main.js"), ...args(place)];
+    return [place.node, path.join(place.checkout, "dist/bundle/cli/main.js"), ...args(place)];
   };
   return { command, timeoutMs };
 }

@@ -1,5 +1,5 @@
-// Whole machines on this machine's own /dev/kvm, with the polling guest, through the API that the command
-// line uses.
+// Whole machines on this machine's own /dev/kvm, with the polling guest, through the API that the
+// command line uses.
 
 import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";

@@ -1,5 +1,5 @@
-// Classic BPF as the kernel runs it for seccomp (net/core/filter.c, kernel/seccomp.c): the filter is
-// checked without installing it.
+// Classic BPF as the kernel runs it for seccomp (net/core/filter.c, kernel/seccomp.c): the filter
+// is checked without installing it.
 
 import * as assert from "uvu/assert";
 import { AUDIT_ARCH_X86_64, BPF, SOCK_FILTER_BYTES } from "../../host/sandbox/bpf.js";

@@ -144,7 +144,7 @@ function interesting({ rules }: Policy): bigint[] {
   return [...new Set([...near, ...ends])];
 }
 
-test("a device's filter means its policy for every system call and combination of arguments", () => {
+test("a device's filter means its policy for every system call and argument", () => {
   const rights: ("read" | "write")[] = ["read", "write"];
   const grants = [
     { name: "source", kind: "file", rights: [...rights], fd: 5 } as const,

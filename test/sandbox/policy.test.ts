@@ -23,7 +23,9 @@ function deviceWith(rights: ("read" | "write")[], ...imports: string[]): Policy 
 const rng = deviceWith(["read"], "fd_read");
 const everything = deviceWith(["read", "write"], ...importsOf("file", ["read", "write"]));
 
-/** System calls that create, open, run, trace, signal or reach anything: no device ever has them. */
+/**
+ * System calls that create, open, run, trace, signal or reach anything: no device ever has them.
+ */
 const FORBIDDEN = (
   "io_uring_setup io_uring_enter io_uring_register memfd_create memfd_secret userfaultfd clone " +
   "clone3 fork vfork execve execveat kill tkill tgkill rt_sigqueueinfo pidfd_open " +
@@ -72,7 +74,7 @@ test("every rule that takes a descriptor tests it, against the socket or a grant
   }
 });
 
-test("memory can be mapped or protected only without PROT_EXEC, and mapped only anonymously", () => {
+test("memory is mapped and protected only without PROT_EXEC, and anonymously", () => {
   for (const { syscall, args } of everything.rules) {
     if (syscall !== "mmap" && syscall !== "mprotect") continue;
     const prot = args.find(({ arg }) => arg === 2);

@@ -5,7 +5,7 @@ import { accessSync, constants } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 /** The entry of `bulkhead`, as package.json's bin names it. */
-export const BULKHEAD = fileURLToPath(new URL("../../host/cli/main.js", import.meta.url));
+export const BULKHEAD = fileURLToPath(new URL("../../bundle/cli/main.js", import.meta.url));
 
 /** The guest of `bulkhead demo`. */
 export const ENTROPY_GUEST = fileURLToPath(new URL("../../guest/entropy.elf", import.meta.url));

@@ -93,8 +93,9 @@ function segment(descriptor: SegmentDescriptor): Sregs["cs"] {
 }
 
 /**
- * `reset` changed to what the boot protocol wants: flat segments, and for the 64-bit protocol long mode
- * over the plan's page tables. TR and LDT keep KVM's reset values: port access at CPL 3 looks at TR.
+ * `reset` changed to what the boot protocol wants: flat segments, and for the 64-bit protocol long
+ * mode over the plan's page tables. TR and LDT keep KVM's reset values: port access at CPL 3 looks
+ * at TR.
  */
 export function entrySregs(reset: Sregs, state: EntryState): Sregs {
   const code = segment(state.gdt.code);

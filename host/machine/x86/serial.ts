@@ -1,6 +1,7 @@
-// The 16550A serial port at COM1 (National Semiconductor PC16550D data sheet), as far as consoles use
-// it: no baud rate, no modem but a loopback. Its state is shared words under a lock, so that each vCPU
-// serves its own accesses: a console byte costs an exit and a write(2), no hop to another thread.
+// The 16550A serial port at COM1 (National Semiconductor PC16550D data sheet), as far as consoles
+// use it: no baud rate, no modem but a loopback. Its state is shared words under a lock, so that
+// each vCPU serves its own accesses: a console byte costs an exit and a write(2), no hop to another
+// thread.
 
 import { errno, poll, write } from "../../ffi/libc.js";
 import { Mapping } from "../../ffi/memory.js";
@@ -81,7 +82,9 @@ export class Serial {
     this.#lock.run(() => this.#write(offset, value & 0xff));
   }
 
-  /** Bytes from the person at the terminal; returns how many fitted, the rest is still the caller's. */
+  /**
+   * Bytes from the person at the terminal; returns how many fitted, the rest is still the caller's.
+   */
   input(bytes: Uint8Array): number {
     return this.#lock.run(() => {
       let taken = 0;
@@ -149,7 +152,9 @@ export class Serial {
     return fifo | IIR_NO_INT;
   }
 
-  /** In loopback the outputs of MCR come back as inputs: how drivers find out that a port is there. */
+  /**
+   * In loopback the outputs of MCR come back as inputs: how drivers find out that a port is there.
+   */
   #modemStatus(): number {
     const mcr = this.#get(REGISTERS + MCR);
     if (!(mcr & MCR_LOOP)) return MSR_UP;
@@ -178,7 +183,9 @@ export class Serial {
     this.#raise();
   }
 
-  /** One byte out. A reader that is slow (a full pipe) slows the guest; one that is gone does not. */
+  /**
+   * One byte out. A reader that is slow (a full pipe) slows the guest; one that is gone does not.
+   */
   #output(byte: number): void {
     const { view, address } = this.#out;
     view.setUint8(0, byte);

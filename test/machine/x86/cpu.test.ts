@@ -15,7 +15,7 @@ function only(entries: CpuidEntry[], cpu: { index: number; cpuCount: number }): 
   return first;
 }
 
-test("CPUID leaf 1 tells the vCPU's APIC id, the number of vCPUs and that there is a hypervisor", () => {
+test("CPUID leaf 1 tells the APIC id, the number of vCPUs and that this is a guest", () => {
   const host = entry(1, { ebx: 0x7f_40_0800, edx: 0 });
   const { ebx, ecx, edx } = only([host], { index: 2, cpuCount: 4 });
   assert.is(ebx, 0x02_04_0800);
