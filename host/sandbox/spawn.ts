@@ -9,7 +9,7 @@ import { VmmError } from "../errors.js";
 import { checked, fcntl, socketpair, syscall } from "../ffi/libc.js";
 import { Mapping } from "../ffi/memory.js";
 import { GRANT_FD_FIRST } from "./descriptors.js";
-import { openGrants, type ResolvedGrant } from "./grants.js";
+import { type GrantedFd, openGrants, type ResolvedGrant } from "./grants.js";
 import { LaunchError } from "./launcher.js";
 import { FCNTL } from "./linux.js";
 import type { DeviceSetup, SeccompMode } from "./lockdown.js";
@@ -132,6 +132,17 @@ function openModule(file: string): number {
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new VmmError("ERR_FILE", `Cannot open the module "${file}": ${reason}`, { cause });
+  }
+}
+
+/** Opens the module and what is granted; nothing stays open if one of them cannot be. */
+function openAll({ module: file, grants }: SpawnOptions): { module: number; granted: GrantedFd[] } {
+  const module = openModule(file);
+  try {
+    return { module, granted: openGrants(grants) };
+  } catch (error) {
+    closeSync(module);
+    throw error;
   }
 }
 
@@ -260,21 +271,19 @@ interface Launched {
  * Starts a device process. It confines itself and then says READY on the socket.
  *
  * @throws VmmError ERR_FILE (module), ERR_GRANT (a grant cannot be opened), ERR_SANDBOX (a
- *   namespace
- *   cannot be had and `allowWeak` is not set)
+ *   namespace cannot be had and `allowWeak` is not set)
  */
 export function spawnDevice(options: SpawnOptions): DeviceProcess {
   const { id, seccomp } = options;
   const entry = options.entry ?? RUNTIME;
-  const granted = openGrants(options.grants);
-  const module = stage(openModule(options.module));
+  const { module, granted } = openAll(options);
   const [socket, stderr] = [socketEnds(), pipeEnds()];
   const fds = [
     stage(openSync("/dev/null", O_RDWR)),
     stage(openSync("/dev/null", O_RDWR)),
     stage(stderr.theirs),
     stage(socket.theirs),
-    module,
+    stage(module),
     ...granted.map(({ fd }) => stage(fd)),
   ];
   const grants = granted.map((grant, i) => ({ ...grant, fd: GRANT_FD_FIRST + i }));

@@ -3,7 +3,7 @@
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { fileURLToPath } from "node:url";
+import wabtOf from "wabt";
 import { recv, syscall } from "../../host/ffi/libc.js";
 import { Mapping } from "../../host/ffi/memory.js";
 import type { LockdownReport } from "../../host/sandbox/lockdown.js";
@@ -14,8 +14,8 @@ import {
   spawnDevice,
 } from "../../host/sandbox/spawn.js";
 import { syscallNumber } from "../../host/sandbox/syscalls.js";
+import { childProgram } from "./program.js";
 
-const CHILD = fileURLToPath(new URL("./child.js", import.meta.url));
 const MESSAGE_BYTES_MAX = 16 * 1024;
 const POLL_MS = 1;
 const MSG_NOSIGNAL = 0x4000;
@@ -30,6 +30,16 @@ export const WAT = `(module
     (i32.add (call $outside (local.get 0)) (local.get 1)))
   (func (export "outOfBounds") (result i32) (i32.load (i32.const 0x7fffff00)))
   (func $recurse (export "recurse") (call $recurse)))`;
+
+const wabt = await wabtOf();
+
+/** The module, assembled into a file. */
+export function childModule(): string {
+  const module = wabt.parseWat("child.wat", WAT, {});
+  const { buffer } = module.toBinary({});
+  module.destroy();
+  return temporaryFile("child.wasm", new Uint8Array(buffer));
+}
 
 /** A file that is there until the process ends. */
 export function temporaryFile(name: string, content: Uint8Array | string): string {
@@ -97,10 +107,19 @@ export async function perform(deed: string, changes: Partial<SpawnOptions> = {})
   }
 }
 
+let module: string | undefined;
+
 /** Starts a child that will do `deed`. */
 export function start(deed: string, changes: Partial<SpawnOptions> = {}): Child {
   const grant = { name: "source", kind: "file", what: "/dev/urandom", rights: ["read"] } as const;
   const grants = [{ ...grant, rights: [...grant.rights] }];
-  const module = process.env.BULKHEAD_TEST_MODULE ?? "";
-  return new Child({ id: deed, module, grants, seccomp: "enforce", entry: CHILD, ...changes });
+  module ??= childModule();
+  return new Child({
+    id: deed,
+    module,
+    grants,
+    seccomp: "enforce",
+    entry: childProgram,
+    ...changes,
+  });
 }

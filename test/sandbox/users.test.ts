@@ -1,0 +1,124 @@
+// The sandbox of root, of an ordinary user, of a root that is none, and of a kernel without
+// namespaces.
+
+import { spawnSync } from "node:child_process";
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { skip } from "../support/skip.js";
+import type { Result } from "./as-user.js";
+import { childModule } from "./support.js";
+
+const CHECKOUT = fileURLToPath(new URL("../../../", import.meta.url));
+/** What a copy needs that any user may read: the checkout itself may be in somebody's home. */
+const PARTS = [
+  "package.json",
+  "dist/host",
+  "dist/test/sandbox",
+  "node_modules/koffi",
+  "node_modules/@koromix",
+];
+/** An ordinary user; it does not have to exist. */
+const UID = 12345;
+const AS_USER = ["setpriv", `--reuid=${UID}`, `--regid=${UID}`, "--clear-groups"];
+const ALL = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup"];
+
+const copy = fs.mkdtempSync(path.join(os.tmpdir(), "bulkhead-users-"));
+process.on("exit", () => fs.rmSync(copy, { recursive: true, force: true }));
+for (const part of PARTS) {
+  const from = path.join(CHECKOUT, part);
+  if (fs.existsSync(from)) fs.cpSync(from, path.join(copy, part), { recursive: true });
+}
+const module = path.join(copy, "child.wasm");
+fs.copyFileSync(childModule(), module);
+spawnSync("chmod", ["-R", "a+rX", copy]);
+
+const isRoot = process.geteuid?.() === 0;
+
+/** Why the commands in front of node cannot be used here. */
+function missing(prefix: readonly string[]): string | undefined {
+  const [command = "true", ...rest] = prefix;
+  const probe = spawnSync(command, [...rest, "true"]);
+  if (probe.status === 0) return undefined;
+  return `"${prefix.join(" ")}" does not work here: ${probe.stderr ?? probe.error}`;
+}
+
+/** Runs as-user.js in the copy behind `prefix`; `before` is shell that runs first. */
+function run(prefix: readonly string[], options: { strength: string; before?: string }): Result {
+  const program = path.join(copy, "dist/test/sandbox/as-user.js");
+  const script = `${options.before ?? ""} exec "$@"`;
+  const node = [process.execPath, program, module, options.strength];
+  const [command, ...rest] = [...prefix, "sh", "-c", script, "sh", ...node];
+  const { stdout, stderr } = spawnSync(command!, rest, { encoding: "utf8" });
+  assert.match(stdout, /^{/, stderr);
+  return JSON.parse(stdout) as Result;
+}
+
+function confined({ error, weak, proof }: Result): void {
+  assert.is(error, undefined);
+  assert.equal(weak, []);
+  assert.is(proof?.seccomp, 2);
+  assert.is(proof?.noNewPrivs, true);
+  assert.is(proof?.capabilities, "0000000000000000");
+  assert.is(proof?.wxPages, 0);
+  assert.equal(
+    proof?.fds.map(({ fd }) => fd),
+    [0, 1, 2, 3, 5],
+  );
+  assert.equal(proof?.namespaces, ALL);
+}
+
+const strict = { strength: "strict" };
+
+test("root's device is nobody, with everything that the sandbox has", () => {
+  if (!isRoot) return skip("not root: what root's devices become was not tested");
+  const result = run([], strict);
+  confined(result);
+  assert.is(result.proof?.uid, 65534);
+});
+
+test("an ordinary user's device has everything too, and the user can verify it", () => {
+  const prefix = isRoot ? AS_USER : [];
+  const reason = missing([...prefix, "unshare", "--user"]);
+  if (reason !== undefined) return skip(reason);
+  confined(run(prefix, strict));
+});
+
+test("so has the device of a root who has no nobody to become", () => {
+  const prefix = [...(isRoot ? AS_USER : []), "unshare", "--user", "--map-root-user"];
+  const reason = missing(prefix);
+  if (reason !== undefined) return skip(reason);
+  confined(run(prefix, strict));
+});
+
+/** A user namespace in which no further ones can be made, as where they are switched off. */
+const WITHOUT = [...(isRoot ? AS_USER : []), "unshare", "--user", "--map-root-user"];
+const before = "echo 0 > /proc/sys/user/max_user_namespaces;";
+
+test("without namespaces a device does not start, and the error names them", () => {
+  const reason = missing(WITHOUT);
+  if (reason !== undefined) return skip(reason);
+  const { error } = run(WITHOUT, { ...strict, before });
+  assert.match(
+    error ?? "",
+    /Cannot set up the sandbox: create namespaces: clone: ENOSPC, are user/,
+  );
+});
+
+test("without namespaces a weak sandbox says what it lacks and has the rest", () => {
+  const reason = missing(WITHOUT);
+  if (reason !== undefined) return skip(reason);
+  const { error, weak, proof } = run(WITHOUT, { strength: "weak", before });
+  assert.is(error, undefined);
+  assert.match(weak?.join() ?? "", /no namespaces and no root of its own: .*ENOSPC/);
+  assert.is(proof?.seccomp, 2);
+  assert.is(proof?.noNewPrivs, true);
+  assert.is(proof?.capabilities, "0000000000000000");
+  assert.is(proof?.wxPages, 0);
+  assert.equal(proof?.namespaces, []);
+});
+
+test.run();
