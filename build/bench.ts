@@ -167,7 +167,7 @@ function digits(value: number | undefined): string {
   return value >= 100 ? value.toFixed(0) : value.toFixed(1);
 }
 
-function report(results: Result[], about: Record<string, string>): void {
+async function report(results: Result[], about: Record<string, string>): Promise<void> {
   const rows = results.map(({ name, unit, bulkhead: ours, qemu: theirs, target = "" }) => [
     name,
     digits(ours),
@@ -175,7 +175,7 @@ function report(results: Result[], about: Record<string, string>): void {
     unit,
     target,
   ]);
-  say(STDOUT, `${table(["", "Bulkhead", "QEMU microvm", "", "target"], rows)}\n`);
+  say(STDOUT, `${await table(["", "Bulkhead", "QEMU microvm", "", "target"], rows)}\n`);
   for (const [name, value] of Object.entries(about)) say(STDOUT, `${name.padEnd(10)} ${value}\n`);
 }
 
@@ -192,7 +192,7 @@ async function bench(scratch: string, json: boolean): Promise<void> {
     ...(await benchIdle(sleeping, cpu)),
   ];
   if (json) sayJson({ machine: machine(cpu), results });
-  else report(results, machine(cpu));
+  else await report(results, machine(cpu));
 }
 
 const scratch = mkdtempSync(path.join(os.tmpdir(), "bulkhead-bench-"));

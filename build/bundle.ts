@@ -15,7 +15,6 @@ const ENTRIES = [
   "machine/io-worker",
   "machine/vcpu-worker",
   "runtime/main",
-  "sandbox/warden-main",
 ];
 
 await build({

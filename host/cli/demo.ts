@@ -104,15 +104,15 @@ const COLUMNS = [
   "start-up",
 ];
 
-function report(measured: Measured[]): void {
+async function report(measured: Measured[]): Promise<void> {
   const title = "What confines each device, read from /proc while the guest ran:";
   const rows = measured.map(rowOf);
   const confined = measured.every(({ ready }) => ready.isolation === "process");
   const remark = confined ? PEERS : INLINE;
-  say(STDOUT, `\n${paint(STDOUT, "bold", title)}\n\n${table(COLUMNS, rows)}\n${remark}`);
+  say(STDOUT, `\n${paint(STDOUT, "bold", title)}\n\n${await table(COLUMNS, rows)}\n${remark}`);
 }
 
-function reportJson(measured: Measured[]): void {
+async function reportJson(measured: Measured[]): Promise<void> {
   for (const { ready, proof } of measured) {
     const { id, isolation, syscalls, startMs } = ready;
     sayJson({ event: "proof", time: now(), id, isolation, syscalls, startMs, ...proof });
@@ -133,6 +133,6 @@ export async function demo(options: DemoOptions): Promise<number> {
       sink(event);
     },
   });
-  (options.json === true ? reportJson : report)(measurements.devices);
+  await (options.json === true ? reportJson : report)(measurements.devices);
   return status;
 }

@@ -13,7 +13,7 @@ function title(text: string): string {
   return `\n${paint(STDOUT, "bold", text)}\n`;
 }
 
-function capabilityTable({ facts, grants }: Inspection): string {
+async function capabilityTable({ facts, grants }: Inspection): Promise<string> {
   const { capabilities } = facts.manifest;
   if (capabilities.length === 0) return "nothing\n";
   const rows = capabilities.map(({ name, kind, rights, required }) => [
@@ -26,7 +26,7 @@ function capabilityTable({ facts, grants }: Inspection): string {
   return table(["name", "kind", "rights", "", "fd"], rows);
 }
 
-function describe(path: string, inspection: Inspection): string {
+async function describe(path: string, inspection: Inspection): Promise<string> {
   const { manifest, imports } = inspection.facts;
   const facts = [
     ["module", `${path}, ${inspection.module.length} bytes`],
@@ -39,9 +39,9 @@ function describe(path: string, inspection: Inspection): string {
   return [
     facts.map(([name, value]) => `${name!.padEnd(10)} ${printable(value!)}\n`).join(""),
     title("It asks for"),
-    capabilityTable(inspection),
+    await capabilityTable(inspection),
     title(`With that, its process may make ${inspection.syscalls.length} system calls`),
-    policyTable(inspection),
+    await policyTable(inspection),
   ].join("");
 }
 
@@ -54,7 +54,7 @@ export async function inspect(target: string, options: InspectOptions): Promise<
     const { module: bytes, facts } = inspection;
     sayJson({ module, moduleBytes: bytes.length, ...facts, policy: policyJson(inspection) });
   } else {
-    say(STDOUT, describe(module, inspection));
+    say(STDOUT, await describe(module, inspection));
   }
   return 0;
 }

@@ -45,7 +45,7 @@ export function describeTests({ syscall, args }: Pick<Rule, "syscall" | "args">)
 }
 
 /** The rules of a policy as a table. */
-export function policyTable({ policy }: Inspection): string {
+export function policyTable({ policy }: Inspection): Promise<string> {
   const rows = policy.rules.map((rule) => [rule.syscall, describeTests(rule), rule.reason]);
   return table(["system call", "allowed if", "reason"], rows);
 }
@@ -66,7 +66,7 @@ export function policyJson({ policy, syscalls }: Inspection): object {
 }
 
 /** One line a descriptor of the device's process. */
-function descriptorTable({ grants }: Inspection): string {
+function descriptorTable({ grants }: Inspection): Promise<string> {
   const rows = grants.map(({ name, kind, what, rights, fd }) => [
     `${fd}`,
     `${name}: ${kind} ${what}, ${rights.join("+")}`,
@@ -87,6 +87,6 @@ export async function policy(spec: string, options: PolicyOptions): Promise<numb
   }
   const count = inspection.syscalls.length;
   say(STDOUT, `${id} may make ${count} system calls; any other kills its process.\n\n`);
-  say(STDOUT, `${policyTable(inspection)}\n${descriptorTable(inspection)}`);
+  say(STDOUT, `${await policyTable(inspection)}\n${await descriptorTable(inspection)}`);
   return 0;
 }

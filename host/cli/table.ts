@@ -1,6 +1,5 @@
 // Tables for a reader, as wide as they need to be.
 
-import Table from "cli-table3";
 import { paint, printable, STDOUT } from "./output.js";
 
 const NO_LINES = {
@@ -24,7 +23,9 @@ const NO_LINES = {
 const PLAIN = { head: [], border: [], "padding-left": 0, "padding-right": 0 };
 
 /** Lines of `rows` below `head`, in columns; ends with a newline. */
-export function table(head: string[], rows: string[][]): string {
+export async function table(head: string[], rows: string[][]): Promise<string> {
+  // Not at the top: in the bundle that would be loaded for `run` too, before the guest can start.
+  const { default: Table } = await import("cli-table3");
   const lines = new Table({
     head: head.map((title) => paint(STDOUT, "bold", title)),
     chars: NO_LINES,

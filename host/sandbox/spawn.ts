@@ -204,11 +204,6 @@ export class DeviceProcess {
     return this.socketFd;
   }
 
-  /** Closes the VMM's end here, after it was passed to another process. */
-  releaseSocket(): void {
-    closeSync(this.takeSocket());
-  }
-
   /** Ends the process; the exit is reported as any other. */
   kill(): void {
     if (this.#exit === undefined) process.kill(this.pid, "SIGKILL");
