@@ -112,7 +112,7 @@ async function report(measured: Measured[]): Promise<void> {
   say(STDOUT, `\n${paint(STDOUT, "bold", title)}\n\n${await table(COLUMNS, rows)}\n${remark}`);
 }
 
-async function reportJson(measured: Measured[]): Promise<void> {
+function reportJson(measured: Measured[]): void {
   for (const { ready, proof } of measured) {
     const { id, isolation, syscalls, startMs } = ready;
     sayJson({ event: "proof", time: now(), id, isolation, syscalls, startMs, ...proof });
@@ -133,6 +133,7 @@ export async function demo(options: DemoOptions): Promise<number> {
       sink(event);
     },
   });
-  await (options.json === true ? reportJson : report)(measurements.devices);
+  if (options.json === true) reportJson(measurements.devices);
+  else await report(measurements.devices);
   return status;
 }
