@@ -6,12 +6,12 @@ import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Mapping } from "../../../host/ffi/memory.js";
 import type { ResolvedGrant } from "../../../host/sandbox/grants.js";
+import type { Right } from "../../../host/sandbox/manifest.js";
 import { type DeviceExit, type DeviceProcess, spawnDevice } from "../../../host/sandbox/spawn.js";
 import { NOTHING, SENT, SocketChannel } from "../../../host/wire/channel.js";
 import {
   GENERATION,
   HEADER_BYTES,
-  LOG,
   PAYLOAD_BYTES_MAX,
   RESET,
   TYPE,
@@ -40,6 +40,18 @@ export function scratchFile(contents: Uint8Array | string): string {
   return file;
 }
 
+const alive = new Set<ConfinedDevice>();
+
+/** Ends what a test has left running, as one does that fails. */
+export async function endAll(): Promise<void> {
+  await Promise.all([...alive].map((device) => device.close()));
+}
+
+/** The capability "data", granted. */
+export function grantOf(file: string, rights: readonly Right[]): ResolvedGrant {
+  return { name: "data", kind: "file", what: file, rights: [...rights] };
+}
+
 export class ConfinedDevice {
   readonly process: DeviceProcess;
   readonly exit: Promise<DeviceExit>;
@@ -54,6 +66,7 @@ export class ConfinedDevice {
     this.process = spawnDevice({ id: "hostile0", module: file, grants, seccomp: "enforce" });
     this.#channel = new SocketChannel(this.process.socketFd);
     this.exit = new Promise((resolve) => this.process.onExit(resolve));
+    alive.add(this);
   }
 
   /** The next message, or undefined when the device has closed its end, so has ended. */
@@ -92,19 +105,32 @@ export class ConfinedDevice {
     this.#send();
   }
 
-  /** What the device says before it ends, in lines, and how it ends. */
-  async end(): Promise<DeviceExit & { log: string }> {
-    const lines: string[] = [];
-    for (let message = await this.receive(); message; message = await this.receive()) {
-      if (message.type === LOG) lines.push(message.text);
+  /** All that the device still says before it ends. */
+  async receiveAll(): Promise<Message[]> {
+    const messages: Message[] = [];
+    for (;;) {
+      const message = await this.receive();
+      if (message === undefined) return messages;
+      messages.push(message);
     }
-    return { ...(await this.exit), log: lines.join("\n") };
+  }
+
+  /** Closes the VMM's end, at which an honest device leaves; returns how it ended. */
+  leave(): Promise<DeviceExit> {
+    fs.closeSync(this.process.takeSocket());
+    this.#free();
+    return this.exit;
   }
 
   /** Closes the VMM's end, and kills what does not leave by itself. */
   async close(): Promise<void> {
     this.process.close();
     await this.exit;
+    this.#free();
+  }
+
+  #free(): void {
+    if (!alive.delete(this)) return;
     this.#channel.close();
     this.#payload.close();
   }

@@ -26,9 +26,9 @@ export function section(id: number, body: ArrayLike<number>): Uint8Array<ArrayBu
   return joined([id], leb128(body.length), body);
 }
 
-/** A vector of things that are encoded already. */
-export function vector(elements: readonly ArrayLike<number>[]): Uint8Array<ArrayBuffer> {
-  return joined(leb128(elements.length), ...elements);
+/** `bytes` that many times, one after the other. */
+export function repeated(bytes: readonly number[], count: number): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from({ length: bytes.length * count }, (_, i) => bytes[i % bytes.length]!);
 }
 
 /** A module of these sections, with a manifest behind them. */
