@@ -4,6 +4,8 @@ import { VmmError } from "../errors.js";
 
 /** LEB128 has 7 bits a byte (WebAssembly core specification 1.0 §5.2.2): a u32 has at most five. */
 const LEB128_BITS = 7;
+/** What names of imports, exports and custom sections are made of. */
+const NAME = /^[!-~]*$/;
 
 /** Ends the reading of a module that no device needs: an error for its author. */
 export function refuse(what: string): never {
@@ -64,13 +66,10 @@ export class Reader {
     refuse(`a number in its ${this.#what} has more than ${bits} bits`);
   }
 
+  /** A name, which ends up in messages: one with a line break could forge what we say. */
   name(): string {
-    const bytes = this.take(this.u32());
-    try {
-      return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-    } catch {
-      return refuse(`a name in its ${this.#what} is no UTF-8`);
-    }
+    const name = new TextDecoder("latin1").decode(this.take(this.u32()));
+    return NAME.test(name) ? name : refuse(`a name in its ${this.#what} is no printable ASCII`);
   }
 
   /** A reader of the next bytes, whose number is before them. */

@@ -11,7 +11,7 @@ function memory(limits: string): () => Uint8Array {
 }
 
 /** A module with one more function, of these bytes. */
-export function withBody(code: ArrayLike<number>, locals: readonly number[] = [0]): Uint8Array {
+export function withBody(code: ArrayLike<number>, locals: ArrayLike<number> = [0]): Uint8Array {
   const body = joined(locals, code, [0x0b]);
   return withSection(moduleWith({ more: "(func)" }), 10, (all) =>
     joined(all.subarray(0, -3), leb128(body.length), body),

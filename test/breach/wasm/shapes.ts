@@ -194,13 +194,13 @@ const bytes: Refusal[] = [
     because: /code after its end/,
   },
   {
-    name: "an export name that is no UTF-8 is refused",
+    name: "an export name that is no text is refused",
     module: () => {
       const module = moduleWith();
       module[Buffer.from(module).indexOf("serve")] = 0xff;
       return module;
     },
-    because: /no UTF-8/,
+    because: /no printable ASCII/,
   },
   {
     name: "a module cut off in the middle is refused",
