@@ -3,6 +3,7 @@
 import { assert } from "../errors.js";
 import { checked, mmap, munmap, viewOf } from "./libc.js";
 
+export const PROT_NONE = 0;
 export const PROT_READ = 1;
 export const PROT_WRITE = 2;
 export const PROT_EXEC = 4;

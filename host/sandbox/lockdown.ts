@@ -3,7 +3,7 @@
 
 import { closeSync, readdirSync, readFileSync } from "node:fs";
 import { errnoName, VmmError } from "../errors.js";
-import { errno, getppid, mprotect, prctl, syscall } from "../ffi/libc.js";
+import { errno, getppid, mprotect, munmap, prctl, syscall } from "../ffi/libc.js";
 import { Mapping, PROT_EXEC, PROT_READ } from "../ffi/memory.js";
 import {
   compilePolicy,
@@ -16,7 +16,7 @@ import type { GrantedFd } from "./grants.js";
 import { CAPABILITY, PRCTL, RLIMIT, SECCOMP, SIGNAL } from "./linux.js";
 import { type Policy, policyOf, syscallsOf } from "./policy.js";
 import { prime } from "./prime.js";
-import type { ImportedFunction } from "./sections.js";
+import { type ImportedFunction, MEMORY_PAGES_MAX } from "./sections.js";
 import { syscallNumber } from "./syscalls.js";
 import { endIdleThreads, resetSignals } from "./threads.js";
 
@@ -27,6 +27,13 @@ export { GRANT_FD_FIRST, MODULE_FD, SOCKET_FD } from "./descriptors.js";
  * (at most 16 MiB) and V8's young generation. More is a leak or an attack on the host's memory.
  */
 const DATA_GROWTH_BYTES_MAX = 64 * 1024 * 1024;
+/**
+ * Address space beyond what it has: V8 reserves a little more than it uses. Without this limit the
+ * one above stops nobody: memory that was filled and then made inaccessible is no "data" any more.
+ */
+const ADDRESS_GROWTH_BYTES_MAX = DATA_GROWTH_BYTES_MAX + 16 * 1024 * 1024;
+/** What of a reservation a linear memory may grow into. */
+const RESERVATION_BYTES_MAX = MEMORY_PAGES_MAX * 64 * 1024;
 
 export type SeccompMode = "enforce" | "log" | "off";
 
@@ -89,10 +96,18 @@ function closeOthers(kept: ReadonlySet<number>): number[] {
   return [...kept];
 }
 
-function limitResources(grants: readonly GrantedFd[], dataBytesMax: number): void {
+/** A line of /proc/self/status that is a size. */
+function statusBytes(name: "VmData" | "VmSize"): number {
+  const status = readFileSync("/proc/self/status", "latin1");
+  const kilobytes = status.match(new RegExp(`^${name}:\\s+(\\d+) kB$`, "m"))?.[1];
+  return Number(kilobytes ?? 0) * 1024;
+}
+
+function limitResources(grants: readonly GrantedFd[]): void {
   const limits: Partial<Record<keyof typeof RLIMIT, number>> = {
+    RLIMIT_AS: statusBytes("VmSize") + ADDRESS_GROWTH_BYTES_MAX,
     RLIMIT_CORE: 0,
-    RLIMIT_DATA: dataBytesMax,
+    RLIMIT_DATA: statusBytes("VmData") + DATA_GROWTH_BYTES_MAX,
     RLIMIT_MEMLOCK: 0,
     RLIMIT_MSGQUEUE: 0,
     RLIMIT_NOFILE: GRANT_FD_FIRST + grants.length,
@@ -124,24 +139,37 @@ function dropCapabilities(): void {
 /** One line of /proc/PID/maps: is it both writable and executable? */
 export const WRITABLE_EXECUTABLE = /^([0-9a-f]+)-([0-9a-f]+) .wx/;
 
-/** Makes every page that is both writable and executable read-only; V8 has written all its code. */
-function sealCode(): number {
-  const mappings = () =>
-    readFileSync("/proc/self/maps", "latin1")
-      .split("\n")
-      .map((line) => WRITABLE_EXECUTABLE.exec(line))
-      .filter((match) => match !== null);
-  for (const [, start, end] of mappings()) {
+/** One line of /proc/PID/maps: address space that is only reserved. */
+const RESERVED = /^([0-9a-f]+)-([0-9a-f]+) ---p 00000000 00:00 0 *$/;
+
+/** This process's mappings whose line in /proc/self/maps matches. */
+function mappings(pattern: RegExp): { address: number; bytes: number }[] {
+  const lines = readFileSync("/proc/self/maps", "latin1").split("\n");
+  const matches = lines.map((line) => pattern.exec(line)).filter((match) => match !== null);
+  return matches.map(([, start, end]) => {
     const address = Number.parseInt(start!, 16);
-    const bytes = Number.parseInt(end!, 16) - address;
-    must(mprotect(address, bytes, PROT_READ | PROT_EXEC), "mprotect");
-  }
-  return mappings().length;
+    return { address, bytes: Number.parseInt(end!, 16) - address };
+  });
 }
 
-function writableBytes(): number {
-  const status = readFileSync("/proc/self/status", "latin1");
-  return Number(status.match(/^VmData:\s+(\d+) kB$/m)?.[1] ?? 0) * 1024;
+/** Makes every page that is both writable and executable read-only; V8 has written all its code. */
+function sealCode(): number {
+  for (const { address, bytes } of mappings(WRITABLE_EXECUTABLE)) {
+    must(mprotect(address, bytes, PROT_READ | PROT_EXEC), "mprotect");
+  }
+  return mappings(WRITABLE_EXECUTABLE).length;
+}
+
+/**
+ * Gives back the address space that V8 reserves and does not use: 512 MiB for code that is not
+ * written any more, and 10 GiB around a linear memory for faults that explicit bounds checks come
+ * before (NODE_FLAGS of spawn.ts). An attacker could fill all of it, piece by piece.
+ */
+function releaseReservations(): void {
+  for (const { address, bytes } of mappings(RESERVED)) {
+    const excess = bytes - RESERVATION_BYTES_MAX;
+    if (excess > 0) must(munmap(address + RESERVATION_BYTES_MAX, excess), "munmap");
+  }
 }
 
 /** Installs the filter on every thread; from here on everything else kills the process. */
@@ -181,8 +209,8 @@ export function lockDown(setup: DeviceSetup, imports: readonly ImportedFunction[
   dieWithParent(setup.parentPid);
   const fds = closeOthers(new Set([0, 1, STDERR_FD, SOCKET_FD, ...grants.map(({ fd }) => fd)]));
   const wxPages = sealCode();
-  const dataBytesMax = writableBytes() + DATA_GROWTH_BYTES_MAX;
-  limitResources(grants, dataBytesMax);
+  releaseReservations();
+  limitResources(grants);
   // Not to be traced, nor looked at by strangers. Its parent may look because it owns the
   // namespace; without one it could not, and what it cannot measure it cannot trust.
   if (weak.length === 0) set("PR_SET_DUMPABLE", 0);

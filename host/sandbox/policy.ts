@@ -1,7 +1,14 @@
 // The system calls that a device process may make, as data: one rule a line, each with its reason.
 // What is not listed here kills the process.
 
-import { MAP_ANONYMOUS, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE } from "../ffi/memory.js";
+import {
+  MAP_ANONYMOUS,
+  MAP_NORESERVE,
+  MAP_PRIVATE,
+  PROT_NONE,
+  PROT_READ,
+  PROT_WRITE,
+} from "../ffi/memory.js";
 import { GRANT_FD_FIRST, SOCKET_FD } from "./descriptors.js";
 import { callsOf, type GrantedFd, type ResolvedGrant, WASI_MODULE } from "./grants.js";
 import type { ModuleFacts } from "./manifest.js";
@@ -56,6 +63,11 @@ export function oneOf(arg: number, values: readonly number[]): ArgTest {
   return { arg, mask: INT_BITS, values: values.map((value) => BigInt.asUintN(32, BigInt(value))) };
 }
 
+/** All 64 bits of the argument are those of one of `values`. */
+export function exactly(arg: number, values: readonly number[]): ArgTest {
+  return { arg, mask: ALL_BITS, values: values.map(BigInt) };
+}
+
 /** The argument is this descriptor. */
 export function fd(arg: number, value: number): ArgTest {
   return is(arg, value);
@@ -77,12 +89,14 @@ const FUTEX_WAKE_PRIVATE = 129;
 const FUTEX_WAIT_BITSET_PRIVATE_REALTIME = 393;
 
 function memoryRules(): Rule[] {
-  const notExec = ~BigInt(PROT_READ | PROT_WRITE) & ALL_BITS;
+  // Nothing executable, and nothing that can only be read: reading all of it would cost the kernel
+  // page tables that no limit counts.
+  const usableOrNot = exactly(2, [PROT_NONE, PROT_READ | PROT_WRITE]);
   const privately = ~BigInt(MAP_NORESERVE) & ALL_BITS;
   const anonymous = masked(3, privately, MAP_PRIVATE | MAP_ANONYMOUS);
   return [
-    allow("mmap", "V8 heap and malloc grow; never from a file", masked(2, notExec, 0), anonymous),
-    allow("mprotect", "V8 makes reserved heap usable; never executable", masked(2, notExec, 0)),
+    allow("mmap", "V8 heap and malloc grow; never from a file", usableOrNot, anonymous),
+    allow("mprotect", "V8 makes reserved heap usable and back; never executable", usableOrNot),
     allow("munmap", "V8 heap and malloc shrink"),
     allow("madvise", "V8 and malloc hand pages back", oneOf(2, [MADV_DONTNEED, MADV_FREE])),
     allow("madvise", "V8 does this to all address space that it reserves", is(2, MADV_DONTFORK)),

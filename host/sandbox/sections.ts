@@ -65,7 +65,8 @@ function checkMemories(reader: Reader): void {
   const maxima = reader.vector(() => {
     const flags = reader.byte();
     if (flags !== LIMITS_MAX) refuse(`its memory has limits of type ${flags}: declare a maximum`);
-    reader.u32();
+    // Where an empty memory would begin cannot be seen in /proc/PID/maps (lockdown.ts needs it).
+    if (reader.u32() === 0) refuse("its memory is empty at the start, at least a page is needed");
     return reader.u32();
   });
   const max = maxima[0] ?? 0;
