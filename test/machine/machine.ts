@@ -57,7 +57,7 @@ export interface JobResult {
 }
 
 /** A job that runs `bulkhead` with these arguments. */
-export function bulkhead(args: (place: Place) => string[], timeoutMs = 120_000): Job {
+export function bulkhead(args: (place: Place) => string[], timeoutMs = 300_000): Job {
   const command = (place: Place) => {
     return [place.node, path.join(place.checkout, "dist/bundle/cli/main.js"), ...args(place)];
   };
