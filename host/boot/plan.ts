@@ -147,7 +147,8 @@ function readKernel(file: Uint8Array): KernelImage {
   if (isBzImage(file)) return readBzImage(file);
   const start = Array.from(file.subarray(0, 4), (byte) => byte.toString(16).padStart(2, "0"));
   return refuse(
-    `it starts with [${start.join(" ")}], not ELF64 or bzImage, is it compressed or truncated?`,
+    `it starts with [${start.join(" ")}], neither ELF64 nor bzImage, ` +
+      "is it compressed or truncated?",
   );
 }
 

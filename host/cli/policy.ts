@@ -15,6 +15,7 @@ const INT_BITS = (1n << 32n) - 1n;
 
 /** Names of the arguments that rules test, from the manual pages. */
 const ARGUMENTS: Readonly<Record<string, readonly string[]>> = {
+  clock_gettime: ["clockid"],
   madvise: ["addr", "length", "advice"],
   mmap: ["addr", "length", "prot", "flags", "fd", "offset"],
   mprotect: ["addr", "len", "prot"],

@@ -97,7 +97,8 @@ export class DeviceSlot {
       allowWeak: this.#allowWeak,
     });
     this.#process.onExit(onExit);
-    return { type: "attach-process", device, socketFd: this.#process.takeSocket() };
+    const { pid } = this.#process;
+    return { type: "attach-process", device, socketFd: this.#process.takeSocket(), pid };
   }
 
   /** Pid of the process in which the device's code runs. */

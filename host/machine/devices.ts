@@ -116,6 +116,10 @@ export class DeviceSet {
       case "ready":
         this.#deviceReady(slot);
         break;
+      case "stuck":
+        this.#emit({ event: "log", level: "warning", id, text: `killed: ${report.reason}` });
+        slot.kill();
+        break;
       case "broken":
         this.#emit({ event: "log", level: "warning", id, text: `device bug: ${report.reason}` });
         slot.kill();

@@ -46,10 +46,12 @@ export class Epoll {
     this.#control(EPOLL_CTL_DEL, fd, 0);
   }
 
-  /** Blocks until something is ready, and serves it. */
-  wait(): void {
+  /**
+   * Blocks until something is ready, and serves it; or until `timeoutMs` are over, -1 for never.
+   */
+  wait(timeoutMs = -1): void {
     const { address, view } = this.#events;
-    const count = epoll_wait(this.#fd, address, EVENTS_MAX, -1);
+    const count = epoll_wait(this.#fd, address, EVENTS_MAX, timeoutMs);
     if (count === -1 && errno() !== EINTR) {
       throw new VmmError("ERR_INTERNAL", `epoll_wait: ${errnoName(errno())}`);
     }

@@ -9,6 +9,7 @@ import { close } from "../ffi/libc.js";
 import type { InlineChannel } from "../runtime/inline.js";
 import type { GrantedFd } from "../sandbox/grants.js";
 import type { Manifest, ModuleFacts } from "../sandbox/manifest.js";
+import { cpuMsOf, hasUnread, WATCHDOG_INTERVAL_MS, Watchdog } from "../sandbox/watchdog.js";
 import { DeviceLink } from "../virtio/link.js";
 import { GuestMemory } from "../virtio/memory.js";
 import { MmioTransport } from "../virtio/mmio.js";
@@ -42,7 +43,7 @@ export interface IoWorkerData {
 
 /** Supervisor → I/O worker, followed by a signal of the wake descriptor. */
 export type IoCommand =
-  | { type: "attach-process"; device: number; socketFd: number }
+  | { type: "attach-process"; device: number; socketFd: number; pid: number }
   | AttachInline
   | { type: "approve"; device: number }
   | { type: "give-up"; device: number }
@@ -59,6 +60,7 @@ export type IoReport =
   | { type: "ready"; device: number; report: unknown }
   | { type: "closed"; device: number; answered: number }
   | { type: "broken"; device: number; answered: number; reason: string }
+  | { type: "stuck"; device: number; reason: string }
   | { type: "log"; device: number; text: string };
 
 /**
@@ -77,6 +79,8 @@ class IoDevice {
   readonly #index: number;
   #socketFd = -1;
   #watched = 0;
+  #pid = 0;
+  #watchdog: Watchdog | undefined;
   #inline: InlineChannel | undefined;
   #inlineGrants: readonly GrantedFd[] = [];
   /** Wakes this thread again for an inline device that has more to say than one turn allows. */
@@ -112,8 +116,10 @@ class IoDevice {
     }
   }
 
-  attachSocket(fd: number): void {
+  attachSocket(fd: number, pid: number): void {
     this.#socketFd = fd;
+    this.#pid = pid;
+    this.#watchdog = new Watchdog();
     this.#watched = EPOLLIN;
     this.#epoll.add(fd, EPOLLIN, (events) => this.#socketReady(events));
     this.#link.attach(new SocketChannel(fd));
@@ -167,6 +173,19 @@ class IoDevice {
       this.#link.onReadable();
     }
     this.#again.signal();
+  }
+
+  /** Looks whether the device's process computes without end; says so once. */
+  watch(): void {
+    if (this.#watchdog === undefined || this.#socketFd === -1) return;
+    const cpuMs = cpuMsOf(this.#pid);
+    if (cpuMs === undefined) return; // it is gone, and its socket tells
+    const { sentCount: sent, receivedCount: received } = this.#link;
+    const unread = hasUnread(this.#socketFd);
+    const reason = this.#watchdog.look({ sent, received, unread, cpuMs });
+    if (reason === undefined) return;
+    this.#watchdog = undefined;
+    this.#post({ type: "stuck", device: this.#index, reason });
   }
 
   /** The supervisor found the device confined: it may see requests. */
@@ -226,7 +245,7 @@ class IoWorker {
   async run(): Promise<void> {
     await this.#obey();
     while (!this.#stopped) {
-      this.epoll.wait();
+      this.epoll.wait(this.#untilWatch());
       if (this.#commandsWait) await this.#obey();
     }
     for (const device of this.#devices) device.close();
@@ -234,6 +253,17 @@ class IoWorker {
   }
 
   #commandsWait = false;
+  #watchAt = performance.now() + WATCHDOG_INTERVAL_MS;
+
+  /** Looks after the devices when it is time to; returns how long until the next time. */
+  #untilWatch(): number {
+    const now = performance.now();
+    if (now >= this.#watchAt) {
+      for (const device of this.#devices) device.watch();
+      this.#watchAt = now + WATCHDOG_INTERVAL_MS;
+    }
+    return Math.ceil(this.#watchAt - now);
+  }
 
   #woken(): void {
     this.#mailboxes.serve((access) => this.#devices[access.device]?.access(access) ?? 0);
@@ -258,7 +288,7 @@ class IoWorker {
     const device = this.#devices[command.device];
     assert(device !== undefined, `command for device ${command.device}`);
     if (command.type === "attach-process") {
-      device.attachSocket(command.socketFd);
+      device.attachSocket(command.socketFd, command.pid);
     } else if (command.type === "approve") {
       device.approve();
     } else if (command.type === "give-up") {

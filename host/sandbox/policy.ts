@@ -88,6 +88,10 @@ const MADV_DONTFORK = 10;
 const FUTEX_WAKE_PRIVATE = 129;
 const FUTEX_WAIT_BITSET_PRIVATE_REALTIME = 393;
 
+/** clock_gettime(2) */
+const CLOCK_REALTIME = 0;
+const CLOCK_MONOTONIC = 1;
+
 function memoryRules(): Rule[] {
   // Nothing executable, and nothing that can only be read: reading all of it would cost the kernel
   // page tables that no limit counts.
@@ -124,6 +128,11 @@ export function policyOf({ socketFd, grants, imports }: PolicyInput): Policy {
         "futex",
         "Node's parked thread goes back to sleep after the process was stopped and continued",
         is(1, FUTEX_WAIT_BITSET_PRIVATE_REALTIME),
+      ),
+      allow(
+        "clock_gettime",
+        "V8 times its garbage collections, where the vDSO cannot read the clock source",
+        oneOf(0, [CLOCK_REALTIME, CLOCK_MONOTONIC]),
       ),
       allow("getpid", "V8 notes its process with each garbage collection"),
       allow("exit_group", "the device ends"),

@@ -64,6 +64,9 @@ export class DeviceLink implements Backend {
   #activated = false;
   /** The socket was full. */
   #stalled = false;
+  /** Messages sent to the process attached, and received from it. */
+  #sentCount = 0;
+  #receivedCount = 0;
   /** See `answered`. */
   #answered = 0;
   /** Queue that is served first when the socket has room again: they take turns. */
@@ -90,6 +93,18 @@ export class DeviceLink implements Backend {
     this.#resetPending = false;
     this.#activatePending = this.#active;
     this.#answered = 0;
+    this.#sentCount = 0;
+    this.#receivedCount = 0;
+  }
+
+  /** Messages sent to the process attached last, for its watchdog. */
+  get sentCount(): number {
+    return this.#sentCount;
+  }
+
+  /** Messages received from the process attached last. */
+  get receivedCount(): number {
+    return this.#receivedCount;
   }
 
   /** Messages of replies that the process attached last has sent: whether it got anywhere. */
@@ -191,6 +206,7 @@ export class DeviceLink implements Backend {
   /** A process that is gone is noticed by reading; until then nothing is lost. */
   #sent(result: number): boolean {
     if (result === FULL) this.#stalled = true;
+    if (result === SENT) this.#sentCount += 1;
     return result === SENT;
   }
 
@@ -237,6 +253,7 @@ export class DeviceLink implements Backend {
       this.#options.closed();
       return false;
     }
+    this.#receivedCount += 1;
     const fault = length < HEADER_BYTES ? `a message of ${length} bytes` : this.#receive(length);
     if (fault !== undefined) this.#break(fault);
     return fault === undefined;

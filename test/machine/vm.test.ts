@@ -2,68 +2,13 @@
 // command line uses.
 
 import { readdirSync, readFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { VmmError } from "../../host/errors.js";
-import type { DeviceConfig, GuestExit, VmConfig, VmEvent } from "../../host/machine/config.js";
-import { createVm, type Vm } from "../../host/machine/vm.js";
-import { ENTROPY_GUEST, whyNoKvm } from "../support/bulkhead.js";
+import type { VmConfig } from "../../host/machine/config.js";
+import { whyNoKvm } from "../support/bulkhead.js";
 import { skip } from "../support/skip.js";
-
-const RNG = fileURLToPath(new URL("../../devices/rng.wasm", import.meta.url));
-
-function rng(id: string, what = "/dev/urandom"): DeviceConfig {
-  const source = { kind: "file" as const, what, rights: ["read" as const] };
-  return { id, module: RNG, grants: { source }, isolation: "process", seccomp: "enforce" };
-}
-
-function config(cmdline: string, changes: Partial<VmConfig> = {}): VmConfig {
-  return {
-    kernel: ENTROPY_GUEST,
-    cmdline,
-    memoryBytes: 64 * 1024 * 1024,
-    cpuCount: 1,
-    devices: [rng("rng0")],
-    debugExit: false,
-    serialFd: -1,
-    allowWeakSandbox: false,
-    onDeviceFailure: "continue",
-    ...changes,
-  };
-}
-
-/** A VM and everything that it told. */
-class Run {
-  readonly events: VmEvent[] = [];
-  vm!: Vm;
-
-  static async create(vmConfig: VmConfig): Promise<Run> {
-    const run = new Run();
-    run.vm = await createVm(vmConfig, (event) => run.events.push(event));
-    return run;
-  }
-
-  all<E extends VmEvent["event"]>(name: E): Extract<VmEvent, { event: E }>[] {
-    return this.events.filter((e): e is Extract<VmEvent, { event: E }> => e.event === name);
-  }
-
-  get text(): string {
-    return this.all("serial")
-      .map((event) => event.text)
-      .join("");
-  }
-
-  /** Resolves when `condition` holds; each event may be what makes it so. */
-  async until(condition: () => boolean): Promise<void> {
-    while (!condition()) await new Promise((resolve) => setTimeout(resolve, 2));
-  }
-}
-
-async function runToEnd(vmConfig: VmConfig): Promise<{ run: Run; exit: GuestExit }> {
-  const run = await Run.create(vmConfig);
-  return { run, exit: await run.vm.run() };
-}
+import { config, RNG, Run, rng, runToEnd } from "../support/vm.js";
 
 function isAlive(pid: number): boolean {
   try {

@@ -144,7 +144,7 @@ test("in log mode the process lives on and the report says so", async () => {
   assert.is(report.seccomp, "log");
 });
 
-test("without a filter there is still nothing to reach: no file, no descriptor, no process", async () => {
+test("without a filter there is still no file, no descriptor, no process to reach", async () => {
   const off = { seccomp: "off" } as const;
   assert.is((await perform("call dup2 3 6", off)).said, `errno ${EBADF}`); // RLIMIT_NOFILE
   assert.is((await perform("call read 4 0 0", off)).said, `errno ${EBADF}`);
@@ -159,7 +159,7 @@ test("its own descriptor may be read, and anonymous memory be mapped", async () 
   assert.match((await perform(map)).said, /^result \d+$/);
 });
 
-test("V8 collects garbage for a long time under the filter, and Wasm is called without end", async () => {
+test("V8 collects garbage for a long time under the filter, and Wasm is called", async () => {
   assert.match((await perform(`churn ${CHURN_ROUNDS}`)).said, /^sum /);
 });
 

@@ -62,7 +62,7 @@ test("Watchdog.look() is not misled by a guest that keeps sending to a device in
   assert.match(fault ?? "", /^an endless loop in message 1:/);
 });
 
-test("cpuMsOf() grows with what this process computes, and knows of no process that is gone", () => {
+test("cpuMsOf() grows with what this process computes, and knows of no dead process", () => {
   const before = cpuMsOf(process.pid) ?? Number.NaN;
   const { user, system } = process.cpuUsage();
   while (process.cpuUsage().user + process.cpuUsage().system < user + system + 200_000);

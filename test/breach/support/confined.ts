@@ -25,6 +25,8 @@ import {
 } from "../../runtime/support.js";
 
 const POLL_MS = 1;
+/** A device that says nothing for that long is killed, so that its test fails and does not hang. */
+const SILENCE_MS_MAX = 20_000;
 
 /** Scratch files of this test process; they go with it. */
 export const directory = fs.mkdtempSync(path.join(os.tmpdir(), "bulkhead-breach-"));
@@ -71,8 +73,10 @@ export class ConfinedDevice {
 
   /** The next message, or undefined when the device has closed its end, so has ended. */
   async receive(): Promise<Message | undefined> {
+    const silence = setTimeout(() => this.process.kill(), SILENCE_MS_MAX);
     let length = this.#channel.peek();
     for (; length === NOTHING; length = this.#channel.peek()) await sleep(POLL_MS);
+    clearTimeout(silence);
     if (length === 0) return undefined;
     this.#channel.scatter(this.#payload.address, length - HEADER_BYTES);
     this.#channel.take();

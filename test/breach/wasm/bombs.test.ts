@@ -1,5 +1,5 @@
-// Small modules that are large work for V8: they must not take the host's memory before the lock-down,
-// which is when V8 compiles them.
+// Small modules that are large work for V8: they must not take the host's memory before the
+// lock-down, which is when V8 compiles them.
 
 import fs from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";

@@ -11,7 +11,9 @@ import { ConfinedDevice, endAll, grantOf } from "../support/confined.js";
 import { ENTRIES } from "./endings.js";
 import { READER } from "./imports.js";
 
-/** Node's start and its compilation of the module take 100 ms; on a slow machine three times that. */
+/**
+ * Node's start and its compilation of the module take 100 ms; on a slow machine three times that.
+ */
 const CPU_MS_MAX = 400;
 const LOOK_MS = 20;
 
@@ -30,7 +32,9 @@ async function watch(device: ConfinedDevice, over = () => false): Promise<string
   return "";
 }
 
-/** Asserts that the watchdog finds the loop, and that the process is gone when it is killed for it. */
+/**
+ * Asserts that the watchdog finds the loop, and that the process is gone when it is killed for it.
+ */
 async function checkKilled(device: ConfinedDevice, fault: RegExp): Promise<void> {
   assert.match(await watch(device), fault);
   device.process.kill();
@@ -51,7 +55,7 @@ const SERVE = (code: string) => ({
   serve: `(func (export "serve") (param i32 i32 i32 i32 i32) (result i32) ${code})`,
 });
 
-test("an endless loop that makes system calls, and so is never seen computing, is noticed", async () => {
+test("an endless loop that makes system calls is noticed", async () => {
   const type = "(func $fd_read (param i32 i32 i32 i32) (result i32))";
   const imports = `(import "wasi_snapshot_preview1" "fd_read" ${type})`;
   const serve = SERVE(`(i32.store (i32.const 1024) (i32.const 2048))
@@ -90,6 +94,8 @@ test("a device that computes more than it may, but answers in between, is let go
   let over = false;
   const watched = watch(device, () => over);
   const cpuMs = () => cpuMsOf(device.process.pid) ?? Number.NaN;
+  // Some are always waiting: that it has read everything is never to be seen.
+  for (let id = 0; id < 8; id++) device.request({ id: 1, capacity: 8 });
   for (const end = cpuMs() + 2 * CPU_MS_MAX; cpuMs() < end; ) {
     device.request({ id: 1, capacity: 8 });
     assert.is((await device.receive())?.replies[0]?.id, 1);
