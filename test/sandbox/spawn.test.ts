@@ -63,7 +63,7 @@ test("a process that is killed is reaped and reported once, to late listeners to
   await child.close();
 });
 
-test("a process that dies of its filter is reported so, with the call if the kernel tells", async () => {
+test("a process that dies of its filter is reported so, with the call if it is known", async () => {
   const { said } = await perform("call getuid");
   const known = /^was killed by SIGSYS \(it made the system call getuid that its policy/;
   const unknown = /^was killed by SIGSYS \(it made a system call that its policy does not allow\)$/;
@@ -71,7 +71,7 @@ test("a process that dies of its filter is reported so, with the call if the ker
   assert.ok(known.test(said) || unknown.test(said), said);
 });
 
-const LOG = `<5>[8090.4] audit: type=1326 audit(1.069:479): auid=1 uid=65534 gid=65534 ses=1 pid=13884 \
+const LOG = `<5>[8090.4] audit: type=1326 audit(1.069:479): auid=1 uid=65534 gid=65534 pid=13884 \
 comm="node" exe="/bulkhead/node" sig=31 arch=c000003e syscall=0 compat=0 ip=0x7f code=0x80000000
 <5>[8090.5] audit: type=1400 audit(1.069:480): pid=13884 syscall=3 compat=0
 <5>[8090.6] audit: type=1326 audit(1.069:481): auid=1 uid=65534 gid=65534 ses=1 pid=13884 \
