@@ -169,7 +169,8 @@ const recursions: Ending[] = [
       const type = "(func $fd_read (param i32 i32 i32 i32) (result i32))";
       const imports = `(import "wasi_snapshot_preview1" "fd_read" ${type})`;
       const serve = `(func $serve (export "serve") (param i32 i32 i32 i32 i32) (result i32)
-        (drop (call $fd_read (i32.const 3) (i32.const 1024) (i32.const 1) (i32.const 512))) ${SELF})`;
+        (drop (call $fd_read (i32.const 3) (i32.const 1024) (i32.const 1) (i32.const 512)))
+        ${SELF})`;
       return moduleWith({ imports, serve }, READER);
     },
     drive: request,
