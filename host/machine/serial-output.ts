@@ -9,6 +9,36 @@ const AF_UNIX = 1;
 const SOCK_STREAM = 1;
 const SOCK_CLOEXEC = 0x80000;
 
+/** An unfinished line is delivered when nothing followed it for so long: a prompt has no line end. */
+const LINE_WAIT_MS = 20;
+/** A line without end is delivered in pieces of this many characters. */
+const LINE_CHARACTERS_MAX = 4096;
+
+/** Turns text that comes byte by byte into lines. */
+class LineBuffer {
+  #text = "";
+  #timer: NodeJS.Timeout | undefined;
+  readonly #onText: (text: string) => void;
+
+  constructor(onText: (text: string) => void) {
+    this.#onText = onText;
+  }
+
+  push(text: string): void {
+    clearTimeout(this.#timer);
+    this.#text += text;
+    const complete = this.#text.length > LINE_CHARACTERS_MAX || this.#text.endsWith("\n");
+    if (complete) this.flush();
+    else this.#timer = setTimeout(() => this.flush(), LINE_WAIT_MS);
+  }
+
+  flush(): void {
+    clearTimeout(this.#timer);
+    if (this.#text !== "") this.#onText(this.#text);
+    this.#text = "";
+  }
+}
+
 /** A connected pair of stream sockets. */
 function streamPair(): [number, number] {
   const pair = Mapping.anonymous(8);
@@ -35,7 +65,9 @@ export class SerialOutput {
     const [ours, theirs] = streamPair();
     const reader = new Socket({ fd: ours, readable: true, writable: false });
     reader.setEncoding("utf8");
-    reader.on("data", (text: string) => onText(text));
+    const lines = new LineBuffer(onText);
+    reader.on("data", (text: string) => lines.push(text));
+    reader.on("end", () => lines.flush());
     return new SerialOutput(theirs, reader);
   }
 

@@ -130,9 +130,13 @@ death("a VMM killed by SIGKILL leaves no device behind", async () => {
   vmm.stdout.setEncoding("utf8").on("data", (text: string) => {
     output += text;
   });
-  while (!output.includes("hangs")) await sleep(5);
-  const complete = output.slice(0, output.lastIndexOf("\n") + 1);
-  const ready = jsonLines(complete).filter(({ event }) => event === "device-ready");
+  const events = () => jsonLines(output.slice(0, output.lastIndexOf("\n") + 1));
+  const text = () =>
+    events()
+      .map((event) => event.text ?? "")
+      .join("");
+  while (!text().includes("hangs")) await sleep(5);
+  const ready = events().filter(({ event }) => event === "device-ready");
   const pids = ready.map(({ pid }) => Number(pid));
   assert.equal(pids.map(isAlive), [true, true]);
   vmm.kill("SIGKILL");
