@@ -193,6 +193,7 @@ export const KVM_CAP = {
   PIT2: 33,
   IOEVENTFD: 36,
   MAX_VCPUS: 66,
+  TSC_DEADLINE_TIMER: 72,
   IMMEDIATE_EXIT: 136,
 } as const;
 

@@ -14,8 +14,8 @@ import {
   runInMachine,
 } from "./machine.js";
 
-/** A guest reads 64 bytes at a time, so this many bytes are 4096 requests and interrupts. */
-const SAMPLE_BYTES = 256 * 1024;
+/** A guest reads 64 bytes at a time, so this many bytes are 16,384 requests and interrupts. */
+const SAMPLE_BYTES = 1024 * 1024;
 
 function stockKernel(isolation: string): (place: Place) => string[] {
   return ({ kernel, initrd }) => [
