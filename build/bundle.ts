@@ -10,12 +10,7 @@ import { build } from "esbuild";
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 
 /** Entry points: the command line, and what is started as a thread or a process. */
-const ENTRIES = [
-  "cli/main",
-  "machine/io-worker",
-  "machine/vcpu-worker",
-  "runtime/main",
-];
+const ENTRIES = ["cli/main", "machine/io-worker", "machine/vcpu-worker", "runtime/main"];
 
 await build({
   absWorkingDir: ROOT,

@@ -69,8 +69,8 @@ function openHint(number: number): string {
 }
 
 /**
- * KVM leaves this feature of its local APIC out of the list and tells of it by a capability (api.rst,
- * KVM_GET_SUPPORTED_CPUID); a guest without it falls back to a slower timer.
+ * KVM leaves this feature of its local APIC out of the list and tells of it by a capability
+ * (api.rst, KVM_GET_SUPPORTED_CPUID); a guest without it falls back to a slower timer.
  */
 function withTscDeadline(entry: CpuidEntry): CpuidEntry {
   if (entry.function !== LEAF_FEATURES) return entry;

@@ -178,7 +178,8 @@ class IoDevice {
   /** Looks whether the device's process computes without end; says so once. */
   watch(): void {
     if (this.#watchdog === undefined || this.#socketFd === -1) return;
-    // Before READY it may compile for long on a slow machine; the supervisor's time limit counts then.
+    // Before READY it may compile for long on a slow machine; the supervisor's time limit counts
+    // then.
     if (this.#link.receivedCount === 0) return;
     const cpuMs = cpuMsOf(this.#pid);
     if (cpuMs === undefined) return; // it is gone, and its socket tells

@@ -9,7 +9,9 @@ const AF_UNIX = 1;
 const SOCK_STREAM = 1;
 const SOCK_CLOEXEC = 0x80000;
 
-/** An unfinished line is delivered when nothing followed it for so long: a prompt has no line end. */
+/**
+ * An unfinished line is delivered when nothing followed it for so long: a prompt has no line end.
+ */
 const LINE_WAIT_MS = 20;
 /** A line without end is delivered in pieces of this many characters. */
 const LINE_CHARACTERS_MAX = 4096;

@@ -27,7 +27,9 @@ export interface Context {
   directory: string;
 }
 
-/** Status with which a program ends that an attacker executed: the loader's, for "no such program". */
+/**
+ * Status with which a program ends that an attacker executed: the loader's, for "no such program".
+ */
 export const EXECUTED_STATUS = 127;
 export const SECRET = "what only the VMM may know";
 export const VICTIM = "victim";

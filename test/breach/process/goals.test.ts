@@ -1,5 +1,5 @@
-// Attacks from an owned process: whatever native code in a device process tries, with every wall, and
-// with walls taken away so that it is known that the attempts could succeed.
+// Attacks from an owned process: whatever native code in a device process tries, with every wall,
+// and with walls taken away so that it is known that the attempts could succeed.
 
 import { test } from "uvu";
 import * as assert from "uvu/assert";

@@ -122,7 +122,9 @@ export class Attacker {
     }
   }
 
-  /** Takes the message that peek() found: behind no walls, as a VMM would that accepts descriptors. */
+  /**
+   * Takes the message that peek() found: behind no walls, as a VMM would that accepts descriptors.
+   */
   #take(length: number): void {
     if (this.#naive === undefined || this.#channel.incoming[0] === SAID) {
       this.#channel.take();
