@@ -28,8 +28,8 @@ export const __X32_SYSCALL_BIT = 0x4000_0000;
 export const BPF_MAXINSNS = 4096;
 
 /** struct seccomp_data: int nr; u32 arch; u64 instruction_pointer; u64 args[6]. */
-const OFFSET_NR = 0;
-const OFFSET_ARCH = 4;
+export const OFFSET_NR = 0;
+export const OFFSET_ARCH = 4;
 const OFFSET_ARGS = 16;
 /** sizeof(struct sock_filter): u16 code, u8 jt, u8 jf, u32 k. */
 export const SOCK_FILTER_BYTES = 8;

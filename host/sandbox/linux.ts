@@ -89,9 +89,28 @@ export const SIGNAL = {
 /** The highest signal: SIGRTMAX of signal.h. */
 export const SIGNAL_MAX = 64;
 
-/** Capability sets of linux/capability.h. */
+/** linux/capability.h */
 export const CAPABILITY = {
+  CAP_SYS_ADMIN: 21,
   _LINUX_CAPABILITY_VERSION_3: 0x2008_0522,
+} as const;
+
+/** linux/ptrace.h */
+export const PTRACE = {
+  PTRACE_DETACH: 17,
+  PTRACE_SEIZE: 0x4206,
+  PTRACE_INTERRUPT: 0x4207,
+  PTRACE_SECCOMP_GET_FILTER: 0x420c,
+} as const;
+
+/** linux/wait.h, and what it finds (asm-generic/siginfo.h) */
+export const WAIT = {
+  P_PID: 1,
+  WSTOPPED: 2,
+  WEXITED: 4,
+  WNOWAIT: 0x0100_0000,
+  __WALL: 0x4000_0000,
+  CLD_TRAPPED: 4,
 } as const;
 
 /** All bits of a group of constants. */

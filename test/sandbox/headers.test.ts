@@ -21,6 +21,9 @@ const INCLUDES = [
   "linux/capability.h",
   "asm/unistd.h",
   "asm/signal.h",
+  "linux/ptrace.h",
+  "linux/wait.h",
+  "asm-generic/siginfo.h",
   "stddef.h",
 ];
 
