@@ -2,7 +2,7 @@
 // BULKHEAD_TEST_OPERATIONS a longer one.
 
 export const SEED = Number(process.env.BULKHEAD_TEST_SEED ?? 1);
-export const OPERATIONS = Number(process.env.BULKHEAD_TEST_OPERATIONS ?? 50_000);
+export const OPERATIONS = Number(process.env.BULKHEAD_TEST_OPERATIONS ?? 1_000_000);
 
 /** A small generator of good quality (mulberry32): the same seed, the same numbers. */
 export class Random {
