@@ -6,7 +6,7 @@ import { openGrants } from "../sandbox/grants.js";
 import type { Manifest } from "../sandbox/manifest.js";
 import { type Proof, proofOf } from "../sandbox/proof.js";
 import { type DeviceExit, type DeviceProcess, spawnDevice } from "../sandbox/spawn.js";
-import { verifyProof } from "../sandbox/verify.js";
+import { verifyFilter, verifyProof } from "../sandbox/verify.js";
 import type { DeviceConfig, UntimedEvent } from "./config.js";
 import { EventFd } from "./eventfd.js";
 import { type Inspection, inspectDevice } from "./inspect.js";
@@ -134,13 +134,14 @@ export class DeviceSlot {
       const grantCount = this.#inspection.grants.length;
       verifyProof(proof, { id, seccomp, grantCount, allowWeak: this.#allowWeak });
     }
+    const { syscalls } = this.#inspection;
     const filtered = confined && seccomp !== "off";
     return {
       event: "device-ready",
       id,
       pid: this.pid,
       isolation,
-      syscalls: filtered ? this.#inspection.syscalls.length : null,
+      syscalls: filtered ? verifyFilter(this.pid, { id, syscalls }) : null,
       fds: proof.fds.length,
       wxPages: proof.wxPages,
       startMs: performance.now() - this.#startedAt,

@@ -1,6 +1,6 @@
-// The filter of a running device as the kernel has it: what is enforced, not what was asked for. Only
-// who may administer the whole system can read it (CAP_SYS_ADMIN), and only if no filter confines the
-// reader.
+// The filter of a running device as the kernel has it: what is enforced, not what was asked for.
+// Only who may administer the whole system can read it (CAP_SYS_ADMIN), and only if no filter
+// confines the reader.
 
 import { readFileSync } from "node:fs";
 import { syscall } from "../ffi/libc.js";

@@ -2,6 +2,7 @@
 
 import { VmmError } from "../errors.js";
 import { GRANT_FD_FIRST, SOCKET_FD } from "./descriptors.js";
+import { liveSyscalls } from "./live-filter.js";
 import type { SeccompMode } from "./lockdown.js";
 import { NAMESPACES, type Proof } from "./proof.js";
 
@@ -55,4 +56,21 @@ export function verifyProof(proof: Proof, expected: Expected): void {
     "ERR_SANDBOX",
     `Cannot trust device ${id}, process ${proof.pid}: from outside it lacks ${missing.join("; ")}`,
   );
+}
+
+/**
+ * Compares the filter that the kernel holds for process `pid` with the policy; where only an
+ * administrator may read it and this is none, the policy is taken at its word.
+ *
+ * @returns how many system calls the process may make
+ * @throws VmmError ERR_SANDBOX naming what the kernel lets through beyond the policy
+ */
+export function verifyFilter(pid: number, policy: { id: string; syscalls: string[] }): number {
+  const { id, syscalls } = policy;
+  const live = liveSyscalls(pid);
+  if (live === undefined) return syscalls.length;
+  const beyond = live.filter((name) => !syscalls.includes(name));
+  if (beyond.length === 0) return live.length;
+  const what = `its filter lets through ${beyond.join(", ")}, which its policy does not`;
+  throw new VmmError("ERR_SANDBOX", `Cannot trust device ${id}, process ${pid}: ${what}`);
 }

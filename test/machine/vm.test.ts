@@ -6,6 +6,8 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { VmmError } from "../../host/errors.js";
 import type { VmConfig } from "../../host/machine/config.js";
+import { liveSyscalls } from "../../host/sandbox/live-filter.js";
+import { verifyFilter } from "../../host/sandbox/verify.js";
 import { whyNoKvm } from "../support/bulkhead.js";
 import { skip } from "../support/skip.js";
 import { config, RNG, Run, rng, runToEnd } from "../support/vm.js";
@@ -32,6 +34,25 @@ vm(
     assert.match(run.text, /2 passed, 0 failed: PASS/);
     const names = run.events.map((event) => event.event).filter((name) => name !== "serial");
     assert.equal(names, ["device-ready", "device-ready", "vmm-ready", "guest-exit"]);
+  },
+);
+
+vm(
+  "the number of system calls told is what the kernel's own copy of the filter lets through",
+  async () => {
+    const run = await Run.create(config("exit=hang"));
+    const done = run.vm.run();
+    const [ready] = run.all("device-ready");
+    const live = liveSyscalls(ready?.pid ?? 0);
+    if (live === undefined) skip("reading a filter back needs CAP_SYS_ADMIN: run as root");
+    else {
+      assert.is(ready?.syscalls, live.length);
+      const fewer = { id: "rng0", syscalls: live.slice(1) };
+      assert.throws(() => verifyFilter(ready?.pid ?? 0, fewer), /lets through/);
+    }
+    assert.ok((ready?.syscalls ?? 99) <= 12);
+    run.vm.stop("read");
+    await done;
   },
 );
 
