@@ -31,8 +31,10 @@ export interface Proof {
   wxPages: number;
   /** Open descriptors. */
   fds: OpenFd[];
-  /** Memory that only this process uses (Private_Clean + Private_Dirty). */
+  /** Memory that would be free without this process (Private_Dirty). */
   privateBytes: number;
+  /** Pages of files, node's own text, that nobody else has mapped just now (Private_Clean). */
+  privateFileBytes: number;
   residentBytes: number;
   /** Namespaces that are not those of this process. */
   namespaces: Namespace[];
@@ -99,7 +101,8 @@ function measure(pid: number): Proof {
     uid: decimal(main, "Uid"),
     wxPages: wxPagesOf(proc),
     fds: fdsOf(proc),
-    privateBytes: (decimal(memory, "Private_Clean") + decimal(memory, "Private_Dirty")) * 1024,
+    privateBytes: decimal(memory, "Private_Dirty") * 1024,
+    privateFileBytes: decimal(memory, "Private_Clean") * 1024,
     residentBytes: decimal(memory, "Rss") * 1024,
     namespaces: ownNamespaces(proc),
   };
