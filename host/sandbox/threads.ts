@@ -11,28 +11,37 @@ import { syscallNumber } from "./syscalls.js";
 /** struct sigaction of the kernel: handler, flags, restorer, mask, eight bytes each. */
 const SIGACTION_BYTES = 32;
 const SIGSET_BYTES = 8;
-/** Polls of /proc/self/task before a thread counts as one that does not end; each takes 20 µs. */
+/** Polls of /proc/self/task before a thread counts as one that does not end; each takes 50 µs. */
 const ENDING_POLLS_MAX = 100_000;
 
 /** A thread of this process. */
 interface Thread {
-  /** Its name in /proc, which counts in the pid namespace that mounted it. */
-  entry: string;
   /** Its number for system calls, in this process's own pid namespace. */
   tid: number;
   /** Signals that it blocks; bit 0 is signal 1. */
   blocked: bigint;
+  sleeps: boolean;
 }
 
-function taskEntries(): string[] {
-  return readdirSync("/proc/self/task");
-}
-
-function threadOf(entry: string): Thread {
-  const status = readFileSync(`/proc/self/task/${entry}/status`, "latin1");
+/** What /proc says of a thread; nothing if it has just ended. */
+function threadOf(entry: string): Thread[] {
+  let status: string;
+  try {
+    status = readFileSync(`/proc/self/task/${entry}/status`, "latin1");
+  } catch {
+    return [];
+  }
   const field = (name: string) => status.match(new RegExp(`^${name}:\\s+(.*)$`, "m"))?.[1] ?? "";
   const tid = Number(field("NSpid").split("\t").at(-1));
-  return { entry, tid, blocked: BigInt(`0x${field("SigBlk")}`) };
+  const sleeps = field("State").startsWith("S");
+  return [{ tid, blocked: BigInt(`0x${field("SigBlk")}`), sleeps }];
+}
+
+function otherThreads(): Thread[] {
+  const own = gettid();
+  return readdirSync("/proc/self/task")
+    .flatMap(threadOf)
+    .filter(({ tid }) => tid !== own);
 }
 
 function lets(thread: Thread, signal: number): boolean {
@@ -64,7 +73,9 @@ export function resetSignals(): void {
  * `syscall(SYS_exit, …)`.
  *
  * One thread of Node's blocks all signals and stays: the one that starts the debugger on SIGUSR1.
- * It waits for a semaphore that nothing can raise any more once resetSignals() has run.
+ * It waits for a semaphore that nothing can raise any more once resetSignals() has run. A thread that
+ * has just been created blocks all signals too, and still has system calls to make that the filter
+ * would not forgive (rseq, set_robust_list): so what stays must sleep.
  *
  * @returns how many threads are left
  */
@@ -77,13 +88,15 @@ export function endIdleThreads(): number {
     throw new VmmError("ERR_SANDBOX", "Cannot end idle threads: rt_sigaction failed");
   }
   action.close();
-  const own = gettid();
-  const threads = taskEntries().map(threadOf);
-  const ending = threads.filter((thread) => thread.tid !== own && lets(thread, exit));
-  for (const { tid } of ending) tgkill(process.pid, tid, exit);
+  const told = new Set<number>();
   for (let i = 0; i < ENDING_POLLS_MAX; i++) {
-    const left = taskEntries();
-    if (!ending.some(({ entry }) => left.includes(entry))) return left.length;
+    const others = otherThreads();
+    const ending = others.filter((thread) => lets(thread, exit));
+    if (ending.length === 0 && others.every(({ sleeps }) => sleeps)) return others.length + 1;
+    for (const { tid } of ending) {
+      if (!told.has(tid)) tgkill(process.pid, tid, exit);
+      told.add(tid);
+    }
   }
   throw new VmmError("ERR_SANDBOX", "Cannot end idle threads: they did not end");
 }
