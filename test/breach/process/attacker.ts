@@ -10,6 +10,7 @@ import {
   SOCKET_FD,
 } from "../../../host/sandbox/lockdown.js";
 import { inspectModule } from "../../../host/sandbox/manifest.js";
+import { policyOf } from "../../../host/sandbox/policy.js";
 import { MEMORY_PAGES_MAX } from "../../../host/sandbox/sections.js";
 import { HEADER_BYTES } from "../../../host/wire/message.js";
 import { deedOf, type Order } from "./deeds.js";
@@ -48,6 +49,15 @@ function runtime(module: Uint8Array): unknown[] {
   return [compiled, new WebAssembly.Memory({ initial: 1, maximum: MEMORY_PAGES_MAX })];
 }
 
+/** An exception must not pass for a death by the filter: Node's own last words would be that. */
+function outcomeOf(deed: () => unknown): string {
+  try {
+    return JSON.stringify(deed());
+  } catch (error) {
+    return `threw ${error}`;
+  }
+}
+
 function main(): never {
   const setup = JSON.parse(process.argv[2]!) as DeviceSetup;
   const order = JSON.parse(setup.id) as Order;
@@ -57,10 +67,11 @@ function main(): never {
   const native = new Native();
   const deed = deedOf(order);
   const imports = order.imports ?? inspectModule(module).imports;
+  const policy = policyOf({ socketFd: SOCKET_FD, grants: setup.grants, imports });
   if (order.confine) lockDown(setup, imports);
   say("ready");
   hear();
-  say(JSON.stringify(deed(native, say)));
+  say(outcomeOf(() => deed(native, policy)));
   hear();
   return _exit(machine.length === 0 ? 1 : 0);
 }

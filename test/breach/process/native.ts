@@ -127,7 +127,7 @@ export class Native {
   /** The system call `nr`: its result, or -errno. */
   raw(nr: number | bigint, ...args: (number | bigint)[]): number {
     const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0] = args;
-    const result = syscall(nr, a, b, c, d, e, f);
+    const result = syscall(BigInt.asIntN(64, BigInt(nr)), a, b, c, d, e, f);
     return result === -1 ? -errno() : result;
   }
 

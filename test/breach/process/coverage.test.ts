@@ -1,0 +1,149 @@
+// Every rule of every policy is executed: with arguments that it allows under the real filter, and
+// with arguments that it just does not allow. Both are made from the policies, so a rule that
+// nothing here exercises fails the run.
+
+import fs from "node:fs";
+import path from "node:path";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { compilePolicy } from "../../../host/sandbox/bpf.js";
+import {
+  type GrantKind,
+  importsOf,
+  type ResolvedGrant,
+  WASI_MODULE,
+} from "../../../host/sandbox/grants.js";
+import { type Capability, inspectModule } from "../../../host/sandbox/manifest.js";
+import { type Policy, policyOfDevice, type Rule } from "../../../host/sandbox/policy.js";
+import type { ImportedFunction } from "../../../host/sandbox/sections.js";
+import type { DeviceExit } from "../../../host/sandbox/spawn.js";
+import { skip } from "../../support/skip.js";
+import {
+  Attacker,
+  type AttackerOptions,
+  imageGrant,
+  missingNamespaces,
+  NOBODY,
+  RNG_MODULE,
+} from "../support/attacker.js";
+import type { Exercised, Missed } from "./deeds.js";
+import { NOTHING_TO_DO, unknownOf } from "./exercise.js";
+import { killsOf, REFUSED_FIRST } from "./variant.js";
+
+const DEVICES = path.dirname(RNG_MODULE);
+
+/** Something of each kind that can be granted; a new kind needs a line. */
+const GRANTED: Readonly<Record<GrantKind, () => ResolvedGrant>> = { file: imageGrant };
+
+interface Device {
+  name: string;
+  module: string;
+  imports: ImportedFunction[];
+  grants: ResolvedGrant[];
+}
+
+function grantOf({ name, kind, rights }: Capability): ResolvedGrant {
+  return { ...GRANTED[kind](), name, rights };
+}
+
+function built(file: string): Device {
+  const module = path.join(DEVICES, file);
+  const { manifest, imports } = inspectModule(fs.readFileSync(module));
+  const name = path.basename(file, ".wasm");
+  return { name, module, imports, grants: manifest.capabilities.map(grantOf) };
+}
+
+/** A device that asks for all there is of a kind, and imports all that this links. */
+function greedy(kind: GrantKind): Device {
+  const grant: ResolvedGrant = { ...GRANTED[kind](), rights: ["read", "write"] };
+  const imports = importsOf(kind, grant.rights).map((name) => ({ module: WASI_MODULE, name }));
+  return { name: `all of ${kind}`, module: RNG_MODULE, imports, grants: [grant] };
+}
+
+const files = fs.readdirSync(DEVICES).filter((file) => file.endsWith(".wasm"));
+const kinds = Object.keys(GRANTED) as GrantKind[];
+const devices = [...files.map(built), ...kinds.map(greedy)];
+
+interface End {
+  said: string | undefined;
+  exit: DeviceExit;
+}
+
+/** Lets an attacker with the policy of `device` do something, and then go. */
+async function perform(device: Device, deed: string, more: AttackerOptions = {}): Promise<End> {
+  const attacker = new Attacker({ deed, context: NOBODY }, { ...device, ...more });
+  try {
+    await attacker.ready();
+    attacker.go();
+    const said = await attacker.hear();
+    if (said !== undefined) attacker.go();
+    return { said, exit: await attacker.exit };
+  } finally {
+    await attacker.close();
+  }
+}
+
+function nameOf({ syscall, args }: Rule): string {
+  const tests = args.map(({ arg, values }) => `${arg} = ${values.join(" or ")}`);
+  return `${syscall}(${tests.join(", ")})`;
+}
+
+async function testAllowed(device: Device, { rules }: Policy): Promise<void> {
+  const { said, exit } = await perform(device, "exercise");
+  if (said === undefined) throw new Error(`it ended early: ${exit.reason}`);
+  const exercised = JSON.parse(said) as Exercised[];
+  const failed = exercised.filter(({ result }) => result < 0 && result !== NOTHING_TO_DO);
+  assert.equal(failed, []);
+  const hit = new Set(exercised.map(({ rule }) => rules[rule]!));
+  // The process said all this, and then left by the only way there is.
+  assert.is(exit.status, 0, exit.reason);
+  const unhit = rules.filter((rule) => !hit.has(rule)).map(nameOf);
+  assert.equal(unhit, ["exit_group()"]);
+}
+
+/** The refusal of each system call, in the order of the filter: after those of foreign ABIs. */
+function refusalOf({ rules }: Policy, { nr }: Rule): number {
+  const numbers = [...new Set(rules.map((rule) => rule.nr))];
+  return -(REFUSED_FIRST + 2 + numbers.indexOf(nr));
+}
+
+async function testRefused(device: Device, policy: Policy): Promise<void> {
+  const { said, exit } = await perform(device, "misses", { seccomp: "off" });
+  if (said?.startsWith("[") !== true) throw new Error(`it ended early: ${said} ${exit.reason}`);
+  for (const { rule, results } of JSON.parse(said) as Missed[]) {
+    const each = policy.rules[rule]!;
+    const expected = each.args.length === 0 ? [] : [refusalOf(policy, each)];
+    assert.equal(results, expected, nameOf(each));
+  }
+}
+
+async function testDeaths(device: Device, { rules }: Policy): Promise<void> {
+  const tested = [...rules.entries()].filter(([, { args }]) => args.length > 0);
+  for (const [index, rule] of tested) {
+    const { said, exit } = await perform(device, `miss ${index}`);
+    assert.is(said, undefined, `${nameOf(rule)} allows its near miss`);
+    assert.is(exit.signal, "SIGSYS", nameOf(rule));
+  }
+}
+
+const missing = await missingNamespaces();
+if (missing !== undefined) skip(missing);
+for (const device of missing === undefined ? devices : []) {
+  const policy = policyOfDevice(device, device.grants);
+
+  test(`policy of ${device.name}: each system call can be exercised here`, () => {
+    assert.equal(unknownOf(policy), []);
+    assert.ok(killsOf(compilePolicy(policy)).length > 3);
+  });
+
+  test(`policy of ${device.name}: each rule is hit by a call that succeeds under the filter`, () =>
+    testAllowed(device, policy));
+
+  test(`policy of ${device.name}: each bit that a rule tests matters`, () =>
+    testRefused(device, policy));
+
+  test(`policy of ${device.name}: a near miss of each rule that tests anything kills`, () =>
+    testDeaths(device, policy));
+}
+
+test.run();

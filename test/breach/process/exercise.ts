@@ -1,0 +1,94 @@
+// Arguments for the rules of a policy, made from the rules themselves: such that each rule holds,
+// and such that it just does not.
+
+import type { ArgTest, Policy, Rule } from "../../../host/sandbox/policy.js";
+import { type Native, packed } from "./native.js";
+
+type Arguments = readonly bigint[];
+
+const ARGUMENTS = 6;
+const PAGE_BYTES = 4096;
+const RW = 3;
+const MAP_PRIVATE_ANONYMOUS = 0x22;
+const MSG_DONTWAIT = 0x40;
+const FUTEX_BITSET_MATCH_ANY = 0xffff_ffff;
+const BYTES = 16;
+
+function msghdr(native: Native): number {
+  const iovec = native.place(packed(8, native.room(BYTES), BYTES));
+  return native.place(packed(8, 0, 0, iovec, 1, 0, 0, 0));
+}
+
+/** A page of the process's own. */
+function page(native: Native): number {
+  return native.call("mmap", 0, PAGE_BYTES, RW, MAP_PRIVATE_ANONYMOUS, -1, 0);
+}
+
+/** For each system call arguments with which it succeeds, but for those that rules test. */
+const USUAL: Readonly<Record<string, (native: Native) => (number | bigint)[]>> = {
+  recvmsg: (native) => [0, msghdr(native), MSG_DONTWAIT],
+  sendmsg: (native) => [0, msghdr(native), MSG_DONTWAIT],
+  read: (native) => [0, native.room(BYTES), BYTES],
+  write: (native) => [0, native.room(BYTES), BYTES],
+  pread64: (native) => [0, native.room(BYTES), BYTES, 0],
+  pwrite64: (native) => [0, native.room(BYTES), BYTES, 0],
+  mmap: () => [0, PAGE_BYTES, 0, 0, -1, 0],
+  mprotect: (native) => [page(native), PAGE_BYTES, 0],
+  munmap: (native) => [page(native), PAGE_BYTES],
+  madvise: (native) => [page(native), PAGE_BYTES, 0],
+  brk: () => [0],
+  // The word is not what the caller says it was: nobody sleeps.
+  futex: (native) => [native.place(packed(4, 1)), 0, 2, 0, 0, FUTEX_BITSET_MATCH_ANY],
+  clock_gettime: (native) => [0, native.room(BYTES)],
+  getpid: () => [],
+  exit_group: () => [0],
+};
+
+/** Names of errors with which a call was allowed and made, but had nothing to do. */
+export const NOTHING_TO_DO = -11;
+
+/** System calls of a policy that USUAL has no arguments for. */
+export function unknownOf({ rules }: Policy): string[] {
+  return rules.map(({ syscall }) => syscall).filter((name) => !Object.hasOwn(USUAL, name));
+}
+
+function usual(native: Native, { syscall }: Rule): Arguments {
+  const args = USUAL[syscall]!(native).map((arg) => BigInt.asUintN(64, BigInt(arg)));
+  return [...args, ...new Array<bigint>(ARGUMENTS - args.length).fill(0n)];
+}
+
+function withTest(args: Arguments, { arg, mask }: ArgTest, value: bigint): Arguments {
+  return args.with(arg, (args[arg]! & ~mask) | value);
+}
+
+export function holds({ args: tests }: Rule, args: Arguments): boolean {
+  return tests.every(({ arg, mask, values }) => values.includes(args[arg]! & mask));
+}
+
+/** Arguments that satisfy a rule: each value of each of its tests is among them once. */
+export function allowedArguments(native: Native, rule: Rule): Arguments[] {
+  const base = rule.args.reduce(
+    (args, test) => withTest(args, test, test.values[0]!),
+    usual(native, rule),
+  );
+  const others = rule.args.flatMap((test) =>
+    test.values.slice(1).map((value) => withTest(base, test, value)),
+  );
+  return [base, ...others];
+}
+
+/** Arguments that differ from allowed ones in one bit that a test looks at, and satisfy no rule. */
+export function nearMisses(native: Native, rule: Rule, { rules }: Policy): Arguments[] {
+  const same = rules.filter(({ nr }) => nr === rule.nr);
+  const misses: Arguments[] = [];
+  for (const args of allowedArguments(native, rule)) {
+    for (const { arg, mask } of rule.args) {
+      for (let bit = 1n; bit < 2n ** 64n; bit <<= 1n) {
+        if ((mask & bit) === 0n) continue;
+        const missed = args.with(arg, args[arg]! ^ bit);
+        if (!same.some((each) => holds(each, missed))) misses.push(missed);
+      }
+    }
+  }
+  return misses;
+}
