@@ -73,9 +73,9 @@ export function resetSignals(): void {
  * `syscall(SYS_exit, …)`.
  *
  * One thread of Node's blocks all signals and stays: the one that starts the debugger on SIGUSR1.
- * It waits for a semaphore that nothing can raise any more once resetSignals() has run. A thread that
- * has just been created blocks all signals too, and still has system calls to make that the filter
- * would not forgive (rseq, set_robust_list): so what stays must sleep.
+ * It waits for a semaphore that nothing can raise any more once resetSignals() has run. A thread
+ * that has just been created blocks all signals too, and still has system calls to make that the
+ * filter would not forgive (rseq, set_robust_list): so what stays must sleep.
  *
  * @returns how many threads are left
  */

@@ -72,6 +72,12 @@ function testGoal(goal: Goal, row: Row): void {
     if (stop === "SIGSYS") assert.is(filtered?.detail, stop);
   });
   if (canary === undefined) return;
+  if (canary === "nothing") {
+    test(`even without a filter it cannot ${name}`, () => {
+      const unfiltered = row["no filter"];
+      assert.not.ok(unfiltered?.reached, `reached: ${unfiltered?.detail}`);
+    });
+  }
   test(`canary: with ${canary} a process can ${name}`, () => {
     const outcome = row[canary];
     const isRoot = process.geteuid?.() === 0;

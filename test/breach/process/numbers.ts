@@ -8,8 +8,8 @@ export const NUMBERS_MAX = 600;
 
 /**
  * Linux 6.14 and later ask no filter about uretprobe (335) and uprobe (336): a probe that an
- * administrator sets must work in any process. From anywhere but the trampoline of a probe the first
- * is SIGILL and the second ENXIO.
+ * administrator sets must work in any process. From anywhere but the trampoline of a probe the
+ * first is SIGILL and the second ENXIO.
  */
 export const UNFILTERED = { uretprobe: 335, uprobe: 336 } as const;
 
@@ -27,7 +27,9 @@ export const ABSURD: readonly bigint[] = [
   0xffff_ffff_ffff_ffffn,
 ];
 
-/** All numbers but those of the policy and UNFILTERED: the x32 forms are among them, even of those. */
+/**
+ * All numbers but those of the policy and UNFILTERED: the x32 forms are among them, even of those.
+ */
 export function numbersToSweep({ rules }: Policy): bigint[] {
   const allowed = new Set(rules.map(({ nr }) => nr));
   const all = Array.from({ length: NUMBERS_MAX + 1 }, (_, nr) => nr);
