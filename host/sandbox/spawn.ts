@@ -183,6 +183,8 @@ export class DeviceProcess {
   readonly weak: readonly string[];
   #stderr = "";
   #exit: DeviceExit | undefined;
+  /** From then on its pid may be somebody else's, although the end is told only a moment later. */
+  #reaped = false;
   readonly #listeners: ((exit: DeviceExit) => void)[] = [];
   #socketOpen = true;
 
@@ -216,7 +218,7 @@ export class DeviceProcess {
 
   /** Ends the process; the exit is reported as any other. */
   kill(): void {
-    if (this.#exit === undefined) process.kill(this.pid, "SIGKILL");
+    if (!this.#reaped) process.kill(this.pid, "SIGKILL");
   }
 
   /** Ends the process and closes the VMM's end of its socket, unless somebody took it. */
@@ -236,6 +238,7 @@ export class DeviceProcess {
       setTimeout(() => this.#reap(), REAP_RETRY_MS);
       return;
     }
+    this.#reaped = true;
     this.#report(status, (status & WTERMSIG) === SIGNAL.SIGSYS ? DENIAL_POLLS_MAX : 0);
   }
 
