@@ -3,6 +3,7 @@
 
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { DenialWatch } from "../../host/machine/denial-watch.js";
 import { EPOLLIN, Epoll } from "../../host/machine/epoll.js";
 import { resolveGrants } from "../../host/sandbox/grants.js";
 import { inspectModule } from "../../host/sandbox/manifest.js";
@@ -65,8 +66,10 @@ class Device {
     this.#driver = new MockDriver(this.#ram, new MmioTransport(registers));
     this.#channel = new SocketChannel(this.#process.socketFd);
     this.#link.attach(this.#channel);
+    const denied = (call: string) => this.#fail(`it tried ${call}`);
+    const denials = new DenialWatch(this.#epoll, { log: false, denied });
     this.#epoll.add(this.#process.socketFd, EPOLLIN, () => {
-      this.#link.onReadable();
+      if (!denials.introduce(this.#process.socketFd)) this.#link.onReadable();
     });
     while (Number.isNaN(this.startMs)) this.#epoll.wait();
   }

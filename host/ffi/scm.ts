@@ -3,12 +3,16 @@
 import { checked, errno, recvmsg, sendmsg } from "./libc.js";
 import { Mapping } from "./memory.js";
 
+/** Length of the messages that sendDescriptor() sends. */
+export const DESCRIPTOR_MESSAGE_BYTES = 1;
+
 const SOL_SOCKET = 1;
 const SCM_RIGHTS = 1;
 const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
 const MSG_CMSG_CLOEXEC = 0x40000000;
 const EAGAIN = 11;
+const ECONNRESET = 104;
 
 /**
  * Offsets in one scratch page: msghdr, iovec, one byte of data, and cmsghdr with one descriptor.
@@ -16,47 +20,54 @@ const EAGAIN = 11;
 const IOVEC = 64;
 const DATA = 80;
 const CONTROL = 96;
-/** CMSG_LEN(4) and CMSG_SPACE(4): a header of 16 bytes, then the descriptor, padded to 8. */
+/**
+ * CMSG_LEN(4): a header of 16 bytes, then one descriptor. The padding of CMSG_SPACE(4) would have
+ * room for a second one, which a hostile sender would add and nobody would close.
+ */
 const CMSG_LEN = 20;
-const CMSG_SPACE = 24;
+const MSGHDR_CONTROL = 32;
 const MSGHDR_CONTROLLEN = 40;
 
 function message(): Mapping {
-  const page = Mapping.anonymous(4096);
+  const page = Mapping.anonymous(1);
   const { view, address } = page;
   view.setBigUint64(16, BigInt(address + IOVEC), true);
   view.setBigUint64(24, 1n, true);
-  view.setBigUint64(32, BigInt(address + CONTROL), true);
-  view.setBigUint64(MSGHDR_CONTROLLEN, BigInt(CMSG_SPACE), true);
+  view.setBigUint64(MSGHDR_CONTROL, BigInt(address + CONTROL), true);
+  view.setBigUint64(MSGHDR_CONTROLLEN, BigInt(CMSG_LEN), true);
   view.setBigUint64(IOVEC, BigInt(address + DATA), true);
-  view.setBigUint64(IOVEC + 8, 1n, true);
+  view.setBigUint64(IOVEC + 8, BigInt(DESCRIPTOR_MESSAGE_BYTES), true);
   return page;
 }
 
-/** Sends `fd` over `socket`, with one byte that says nothing; the caller keeps its own `fd`. */
+/** Sends `fd` with a message of one byte that says nothing; the caller keeps its own `fd`. */
 export function sendDescriptor(socket: number, fd: number): void {
   const page = message();
-  page.view.setBigUint64(CONTROL, BigInt(CMSG_LEN), true);
-  page.view.setInt32(CONTROL + 8, SOL_SOCKET, true);
-  page.view.setInt32(CONTROL + 12, SCM_RIGHTS, true);
-  page.view.setInt32(CONTROL + 16, fd, true);
+  const { view } = page;
+  view.setBigUint64(CONTROL, BigInt(CMSG_LEN), true);
+  view.setInt32(CONTROL + 8, SOL_SOCKET, true);
+  view.setInt32(CONTROL + 12, SCM_RIGHTS, true);
+  view.setInt32(CONTROL + 16, fd, true);
   const sent = sendmsg(socket, page.address, MSG_NOSIGNAL);
   page.close();
   checked(sent, "sendmsg", "Cannot pass a descriptor");
 }
 
 /**
- * Takes the next descriptor that `socket` holds (close-on-exec), or undefined when none is there.
+ * Takes the next message of `socket` and the descriptor that it carries (close-on-exec, the
+ * caller's to close); undefined when it carries none, when no message waits, or when the peer has
+ * gone.
  */
 export function receiveDescriptor(socket: number): number | undefined {
   const page = message();
   const received = recvmsg(socket, page.address, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
   const { view } = page;
-  const has = received === 1 && view.getBigUint64(MSGHDR_CONTROLLEN, true) >= BigInt(CMSG_LEN);
-  const isRights = view.getInt32(CONTROL + 12, true) === SCM_RIGHTS;
+  const control = Number(view.getBigUint64(MSGHDR_CONTROLLEN, true));
+  const type = view.getInt32(CONTROL + 12, true);
   const fd = view.getInt32(CONTROL + 16, true);
   page.close();
-  if (received === -1 && errno() !== EAGAIN)
-    checked(received, "recvmsg", "Cannot take a descriptor");
-  return has && isRights ? fd : undefined;
+  if (received > 0) return control >= CMSG_LEN && type === SCM_RIGHTS ? fd : undefined;
+  if (received === 0 || errno() === EAGAIN || errno() === ECONNRESET) return undefined;
+  checked(received, "recvmsg", "Cannot take a descriptor");
+  return undefined;
 }

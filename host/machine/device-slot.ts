@@ -43,6 +43,8 @@ export class DeviceSlot {
   /** The two ends of a death: its process was reaped, and the I/O worker let go of its socket. */
   #exit: DeviceExit | undefined;
   #answered: number | undefined;
+  /** Why it was ended, when it did not end by itself. */
+  #condemned: string | undefined;
 
   /** Reads and checks module and grants; ERR_MODULE, ERR_GRANT or ERR_FILE when they do not fit. */
   constructor(config: DeviceConfig, options: { index: number; allowWeak: boolean }) {
@@ -85,6 +87,7 @@ export class DeviceSlot {
     this.#startedAt = performance.now();
     this.#exit = this.config.isolation === "inline" ? INLINE_EXIT : undefined;
     this.#answered = undefined;
+    this.#condemned = undefined;
     if (this.config.isolation === "inline") {
       const { module, grants } = this.#inspection;
       return { type: "attach-inline", device, module, grants: openGrants(grants) };
@@ -98,7 +101,8 @@ export class DeviceSlot {
     });
     this.#process.onExit(onExit);
     const { pid } = this.#process;
-    return { type: "attach-process", device, socketFd: this.#process.takeSocket(), pid };
+    const { seccomp } = this.config;
+    return { type: "attach-process", device, socketFd: this.#process.takeSocket(), pid, seccomp };
   }
 
   /** Pid of the process in which the device's code runs. */
@@ -106,7 +110,9 @@ export class DeviceSlot {
     return this.#process?.pid ?? process.pid;
   }
 
-  kill(): void {
+  /** Ends its process; the first `reason` of several is the one that is told. */
+  kill(reason?: string): void {
+    this.#condemned ??= reason;
     this.#process?.kill();
   }
 
@@ -118,7 +124,7 @@ export class DeviceSlot {
     if ("exit" in end) this.#exit = end.exit;
     else this.#answered = end.answered;
     if (this.#exit === undefined || this.#answered === undefined) return undefined;
-    return { reason: this.#exit.reason, answered: this.#answered };
+    return { reason: this.#condemned ?? this.#exit.reason, answered: this.#answered };
   }
 
   /**

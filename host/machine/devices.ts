@@ -118,11 +118,14 @@ export class DeviceSet {
         break;
       case "stuck":
         this.#emit({ event: "log", level: "warning", id, text: `killed: ${report.reason}` });
-        slot.kill();
+        slot.kill(`was killed for ${report.reason}`);
+        break;
+      case "denied":
+        this.#denied(slot, report.call);
         break;
       case "broken":
         this.#emit({ event: "log", level: "warning", id, text: `device bug: ${report.reason}` });
-        slot.kill();
+        slot.kill(`was killed because it ${report.reason}`);
         this.#died(slot, slot.died(report));
         break;
       case "closed":
@@ -130,6 +133,15 @@ export class DeviceSet {
         this.#died(slot, slot.died(report));
         break;
     }
+  }
+
+  /** The device tried what its policy does not allow; its thread waits in that call. */
+  #denied(slot: DeviceSlot, call: string): void {
+    const { id, seccomp } = slot.config;
+    const what = `the system call ${call}, which its policy does not allow`;
+    const text = seccomp === "log" ? `let through: ${what}` : `killed: it tried ${what}`;
+    this.#emit({ event: "log", level: "warning", id, text });
+    if (seccomp !== "log") slot.kill(`was killed because it tried ${what}`);
   }
 
   /** The device says that it is confined; only what /proc says of it counts. */

@@ -15,6 +15,8 @@ import { GuestMemory } from "../virtio/memory.js";
 import { MmioTransport } from "../virtio/mmio.js";
 import { RegisterFile } from "../virtio/registers.js";
 import { SocketChannel } from "../wire/channel.js";
+import type { SeccompMode } from "./config.js";
+import { DenialWatch } from "./denial-watch.js";
 import { EPOLLET, EPOLLIN, EPOLLOUT, Epoll } from "./epoll.js";
 import { EventFd } from "./eventfd.js";
 import { MailboxServer, type RegisterAccess } from "./mailbox.js";
@@ -43,11 +45,18 @@ export interface IoWorkerData {
 
 /** Supervisor → I/O worker, followed by a signal of the wake descriptor. */
 export type IoCommand =
-  | { type: "attach-process"; device: number; socketFd: number; pid: number }
+  | AttachProcess
   | AttachInline
   | { type: "approve"; device: number }
   | { type: "give-up"; device: number }
   | { type: "stop" };
+interface AttachProcess {
+  type: "attach-process";
+  device: number;
+  socketFd: number;
+  pid: number;
+  seccomp: SeccompMode;
+}
 interface AttachInline {
   type: "attach-inline";
   device: number;
@@ -61,6 +70,7 @@ export type IoReport =
   | { type: "closed"; device: number; answered: number }
   | { type: "broken"; device: number; answered: number; reason: string }
   | { type: "stuck"; device: number; reason: string }
+  | { type: "denied"; device: number; call: string }
   | { type: "log"; device: number; text: string };
 
 /**
@@ -81,6 +91,7 @@ class IoDevice {
   #watched = 0;
   #pid = 0;
   #watchdog: Watchdog | undefined;
+  #denials: DenialWatch | undefined;
   #inline: InlineChannel | undefined;
   #inlineGrants: readonly GrantedFd[] = [];
   /** Wakes this thread again for an inline device that has more to say than one turn allows. */
@@ -116,10 +127,14 @@ class IoDevice {
     }
   }
 
-  attachSocket(fd: number, pid: number): void {
+  attachSocket({ socketFd: fd, pid, seccomp }: AttachProcess): void {
     this.#socketFd = fd;
     this.#pid = pid;
     this.#watchdog = new Watchdog();
+    if (seccomp !== "off") {
+      const denied = (call: string) => this.#post({ type: "denied", device: this.#index, call });
+      this.#denials = new DenialWatch(this.#epoll, { log: seccomp === "log", denied });
+    }
     this.#watched = EPOLLIN;
     this.#epoll.add(fd, EPOLLIN, (events) => this.#socketReady(events));
     this.#link.attach(new SocketChannel(fd));
@@ -149,6 +164,7 @@ class IoDevice {
   }
 
   #socketReady(events: number): void {
+    if (this.#denials?.introduce(this.#socketFd)) return;
     if (events & EPOLLOUT) this.#link.onWritable();
     if (this.#socketFd !== -1 && events & ~EPOLLOUT) this.#link.onReadable();
     this.#settle();
@@ -208,6 +224,7 @@ class IoDevice {
       close(this.#socketFd);
       this.#socketFd = -1;
     }
+    this.#denials?.close();
     this.#endInline();
     this.#post({ ...how, device: this.#index, answered: this.#link.answered });
   }
@@ -220,6 +237,7 @@ class IoDevice {
 
   close(): void {
     this.#again.close();
+    this.#denials?.close();
     this.#endInline();
     if (this.#socketFd !== -1) close(this.#socketFd);
   }
@@ -291,7 +309,7 @@ class IoWorker {
     const device = this.#devices[command.device];
     assert(device !== undefined, `command for device ${command.device}`);
     if (command.type === "attach-process") {
-      device.attachSocket(command.socketFd, command.pid);
+      device.attachSocket(command);
     } else if (command.type === "approve") {
       device.approve();
     } else if (command.type === "give-up") {

@@ -17,6 +17,7 @@ export const BPF = {
 
 /** linux/seccomp.h: what a filter answers. */
 export const SECCOMP_RET_KILL_PROCESS = 0x8000_0000;
+export const SECCOMP_RET_USER_NOTIF = 0x7fc0_0000;
 export const SECCOMP_RET_LOG = 0x7ffc_0000;
 export const SECCOMP_RET_ALLOW = 0x7fff_0000;
 
@@ -141,9 +142,8 @@ function compileSyscall(asm: Assembler, rules: readonly Rule[], denied: number):
 /**
  * Compiles a policy.
  *
- * @param denied what the filter answers for everything else: SECCOMP_RET_KILL_PROCESS or, to find
- *   out
- *   what a device needs, SECCOMP_RET_LOG
+ * @param denied what the filter answers for everything else: SECCOMP_RET_USER_NOTIF where a
+ *   listener decides, SECCOMP_RET_KILL_PROCESS or, to find out what is needed, SECCOMP_RET_LOG
  * @returns an array of `struct sock_filter`
  */
 export function compilePolicy(

@@ -1,35 +1,114 @@
-// Which system call a filter killed a process for. The kernel tells nobody but its log, which root
-// may read, and others where kernel.dmesg_restrict is 0.
+// System calls that a policy refuses, told as they are tried (seccomp_unotify(2)). A refused thread
+// does not return from its call: it stops, and whoever holds the listener of the filter hears which
+// call it was and decides. Nothing can make the call happen unless that one lets it through.
+//
+// A device hands the listener to the VMM as its very first message, and closes its own copy. That
+// close is itself a call that no policy allows: it is the first denied call that the VMM hears of,
+// and the only one that it ever lets through in `enforce`. So each start also shows that filter and
+// listener work.
 
-import { syscall } from "../ffi/libc.js";
+import { IOWR } from "../ffi/ioctl.js";
+import { checked, close, errno, ioctl, recv } from "../ffi/libc.js";
 import { Mapping } from "../ffi/memory.js";
+import { DESCRIPTOR_MESSAGE_BYTES, receiveDescriptor, sendDescriptor } from "../ffi/scm.js";
 import { syscallName, syscallNumber } from "./syscalls.js";
 
-/** syslog(2): read the last bytes of the kernel's log. */
-const SYSLOG_ACTION_READ_ALL = 3;
-/**
- * A record has 250 bytes: this reaches back far enough, and is read in well under a millisecond.
- */
-const LOG_BYTES = 64 * 1024;
-/** AUDIT_SECCOMP of linux/audit.h. */
-const RECORD = /type=1326 .* pid=(\d+) .* syscall=(\d+) /g;
+/** linux/seccomp.h: SECCOMP_IOC_MAGIC. */
+const MAGIC = 0x21;
+/** struct seccomp_notif: u64 id; u32 pid; u32 flags; struct seccomp_data data. */
+export const NOTIF = { size: 80, id: 0, nr: 16, args: 32 };
+/** struct seccomp_notif_resp: u64 id; s64 val; s32 error; u32 flags. */
+export const RESPONSE = { size: 24, id: 0, flags: 20 };
+export const SECCOMP_IOCTL_NOTIF_RECV = IOWR(MAGIC, 0, NOTIF);
+export const SECCOMP_IOCTL_NOTIF_SEND = IOWR(MAGIC, 1, RESPONSE);
+/** linux/seccomp.h: the call is made as if there were no filter. */
+export const SECCOMP_USER_NOTIF_FLAG_CONTINUE = 1;
 
-/** Name of the system call of the last record about `pid` in the kernel's log `text`. */
-export function denialIn(text: string, pid: number): string | undefined {
-  const records = [...text.matchAll(RECORD)].filter((record) => Number(record[1]) === pid);
-  const last = records.at(-1);
-  return last === undefined ? undefined : syscallName(Number(last[2]));
+const ARGUMENTS = 6;
+const ENOENT = 2;
+const MSG_PEEK = 0x02;
+const MSG_TRUNC = 0x20;
+const MSG_DONTWAIT = 0x40;
+
+/** A system call that a thread tried to make and that its policy does not allow. */
+export interface Denial {
+  /** Names this one attempt to the kernel. */
+  id: bigint;
+  nr: number;
+  /** All six registers; a call that takes fewer leaves the others as they were. */
+  args: bigint[];
 }
 
-/** The end of the kernel's log, or undefined if this user may not read it. */
-export function kernelLog(): string | undefined {
-  const buffer = Mapping.anonymous(LOG_BYTES);
-  try {
-    const nr = syscallNumber("syslog");
-    const length = syscall(nr, SYSLOG_ACTION_READ_ALL, buffer.address, LOG_BYTES, 0, 0, 0);
-    if (length < 0) return undefined;
-    return Buffer.from(buffer.view.buffer, 0, length).toString("latin1");
-  } finally {
-    buffer.close();
+/** `openat(0xffffff9c, 0x7f0012345678, 0x0, 0x0, 0x0, 0x0)` */
+export function describeDenial({ nr, args }: Pick<Denial, "nr" | "args">): string {
+  return `${syscallName(nr)}(${args.map((arg) => `0x${arg.toString(16)}`).join(", ")})`;
+}
+
+/** Whether this is how a device closes its own copy of the listener. */
+export function isFarewell({ nr }: Denial): boolean {
+  return nr === syscallNumber("close");
+}
+
+/**
+ * Gives the listener of this process's filter to the VMM and keeps no copy; the VMM lets the close
+ * through, so this returns when it has the listener and serves it.
+ */
+export function handOver(listener: number, socketFd: number): void {
+  sendDescriptor(socketFd, listener);
+  checked(close(listener), "close", "Cannot confine the device", "ERR_SANDBOX");
+}
+
+/** The VMM's hold on the filter of one device process. */
+export class DenialListener {
+  readonly fd: number;
+  readonly #notif = Mapping.anonymous(NOTIF.size + RESPONSE.size);
+
+  private constructor(fd: number) {
+    this.fd = fd;
+  }
+
+  /**
+   * Takes the listener from the first message that waits on `socketFd`. Undefined, and the message
+   * is left alone, if it is another: a device that fails before its lock-down says why.
+   */
+  static receive(socketFd: number): DenialListener | undefined {
+    const flags = MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT;
+    if (recv(socketFd, 0, 0, flags) !== DESCRIPTOR_MESSAGE_BYTES) return undefined;
+    const fd = receiveDescriptor(socketFd);
+    return fd === undefined ? undefined : new DenialListener(fd);
+  }
+
+  /**
+   * The call that a thread waits with: call it when the descriptor is readable, or it blocks.
+   * Undefined if the thread has died meanwhile.
+   */
+  next(): Denial | undefined {
+    const { view, address } = this.#notif;
+    new Uint8Array(view.buffer).fill(0); // the kernel insists
+    const result = ioctl(this.fd, SECCOMP_IOCTL_NOTIF_RECV, address);
+    if (result === -1 && errno() === ENOENT) return undefined;
+    checked(result, "ioctl(SECCOMP_IOCTL_NOTIF_RECV)", "Cannot hear of a denied call");
+    const args = Array.from({ length: ARGUMENTS }, (_, i) =>
+      view.getBigUint64(NOTIF.args + 8 * i, true),
+    );
+    return { id: view.getBigUint64(NOTIF.id, true), nr: view.getInt32(NOTIF.nr, true), args };
+  }
+
+  /** Lets the thread make its call; one that has died meanwhile makes none. */
+  letThrough({ id }: Denial): void {
+    const { view, address } = this.#notif;
+    const at = NOTIF.size;
+    new Uint8Array(view.buffer).fill(0);
+    view.setBigUint64(at + RESPONSE.id, id, true);
+    view.setUint32(at + RESPONSE.flags, SECCOMP_USER_NOTIF_FLAG_CONTINUE, true);
+    const result = ioctl(this.fd, SECCOMP_IOCTL_NOTIF_SEND, address + at);
+    if (result === -1 && errno() === ENOENT) return;
+    checked(result, "ioctl(SECCOMP_IOCTL_NOTIF_SEND)", "Cannot let a call through");
+  }
+
+  /** From then on the kernel answers every denied call with ENOSYS. */
+  close(): void {
+    close(this.fd);
+    this.#notif.close();
   }
 }

@@ -12,6 +12,8 @@ export const PRCTL = {
 export const SECCOMP = {
   SECCOMP_SET_MODE_FILTER: 1,
   SECCOMP_FILTER_FLAG_TSYNC: 1,
+  SECCOMP_FILTER_FLAG_NEW_LISTENER: 8,
+  SECCOMP_FILTER_FLAG_TSYNC_ESRCH: 16,
 } as const;
 
 /** asm-generic/resource.h */

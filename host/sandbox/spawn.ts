@@ -8,7 +8,6 @@ import { fileURLToPath } from "node:url";
 import { VmmError } from "../errors.js";
 import { checked, fcntl, socketpair, syscall } from "../ffi/libc.js";
 import { Mapping } from "../ffi/memory.js";
-import { denialIn, kernelLog } from "./denial.js";
 import { GRANT_FD_FIRST } from "./descriptors.js";
 import { type GrantedFd, openGrants, type ResolvedGrant } from "./grants.js";
 import { LaunchError } from "./launcher.js";
@@ -60,10 +59,6 @@ const STDERR_CHARACTERS_MAX = 16 * 1024;
 const STAGED_FD_FIRST = 64;
 /** A process that has closed its stderr is looked at again this much later until it has ended. */
 const REAP_RETRY_MS = 2;
-/**
- * How often the kernel's log is looked at for a denied call; it drops records when there are many.
- */
-const DENIAL_POLLS_MAX = 10;
 const WNOHANG = 1;
 /** The part of a status of wait4(2) that is a signal. */
 const WTERMSIG = 0x7f;
@@ -157,16 +152,12 @@ const SIGNAL_NAMES = new Map(
   Object.entries(os.constants.signals).map(([name, number]) => [number as number, name]),
 );
 
-/** Decodes a status of wait4(2); `denied` is the system call that the filter killed it for. */
-function exitOf(
-  status: number,
-  { stderr, denied }: { stderr: string; denied?: string },
-): DeviceExit {
+/** Decodes a status of wait4(2). */
+function exitOf(status: number, stderr: string): DeviceExit {
   const number = status & WTERMSIG;
   const signal = number === 0 ? undefined : (SIGNAL_NAMES.get(number) ?? `signal ${number}`);
   const code = number === 0 ? (status >> 8) & 0xff : undefined;
-  const call = denied === undefined ? "a system call" : `the system call ${denied}`;
-  const cause = number === SIGNAL.SIGSYS ? ` (it made ${call} that its policy does not allow)` : "";
+  const cause = number === SIGNAL.SIGSYS ? " (its policy forbids a call that it made)" : "";
   const how =
     signal === undefined ? `exited with status ${code}` : `was killed by ${signal}${cause}`;
   const said = stderr.trim().split("\n").at(-1) ?? "";
@@ -183,8 +174,6 @@ export class DeviceProcess {
   readonly weak: readonly string[];
   #stderr = "";
   #exit: DeviceExit | undefined;
-  /** From then on its pid may be somebody else's, although the end is told only a moment later. */
-  #reaped = false;
   readonly #listeners: ((exit: DeviceExit) => void)[] = [];
   #socketOpen = true;
 
@@ -218,7 +207,8 @@ export class DeviceProcess {
 
   /** Ends the process; the exit is reported as any other. */
   kill(): void {
-    if (!this.#reaped) process.kill(this.pid, "SIGKILL");
+    // Once it is reaped its pid may be somebody else's.
+    if (this.#exit === undefined) process.kill(this.pid, "SIGKILL");
   }
 
   /** Ends the process and closes the VMM's end of its socket, unless somebody took it. */
@@ -238,20 +228,7 @@ export class DeviceProcess {
       setTimeout(() => this.#reap(), REAP_RETRY_MS);
       return;
     }
-    this.#reaped = true;
-    this.#report(status, (status & WTERMSIG) === SIGNAL.SIGSYS ? DENIAL_POLLS_MAX : 0);
-  }
-
-  /** Reports the end; the kernel's log may name a denied system call only a moment later. */
-  #report(status: number, pollsLeft: number): void {
-    const log = pollsLeft > 0 ? kernelLog() : undefined;
-    const denied = log === undefined ? undefined : denialIn(log, this.pid);
-    if (log !== undefined && denied === undefined) {
-      setTimeout(() => this.#report(status, pollsLeft - 1), REAP_RETRY_MS);
-      return;
-    }
-    const stderr = this.#stderr;
-    this.#exit = exitOf(status, denied === undefined ? { stderr } : { stderr, denied });
+    this.#exit = exitOf(status, this.#stderr);
     for (const listener of this.#listeners) listener(this.#exit);
   }
 }

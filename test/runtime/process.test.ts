@@ -3,24 +3,14 @@
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { Mapping } from "../../host/ffi/memory.js";
 import { STATUS } from "../../host/runtime/status.js";
 import type { ResolvedGrant } from "../../host/sandbox/grants.js";
-import { type DeviceExit, type DeviceProcess, spawnDevice } from "../../host/sandbox/spawn.js";
-import { NOTHING, SocketChannel } from "../../host/wire/channel.js";
-import { HEADER_BYTES, LOG, PAYLOAD_BYTES_MAX, READY, REPLIES } from "../../host/wire/message.js";
-import {
-  encodeActivate,
-  encodeRequests,
-  type Message,
-  messageOf,
-  moduleWith,
-  type Request,
-} from "./support.js";
+import { LOG, READY, REPLIES } from "../../host/wire/message.js";
+import { ConfinedDevice } from "../breach/support/confined.js";
+import { moduleWith } from "./support.js";
 
 const RNG = fileURLToPath(new URL("../../devices/rng.wasm", import.meta.url));
 const URANDOM: ResolvedGrant = {
@@ -40,54 +30,13 @@ function fileOf(module: Uint8Array): string {
   return file;
 }
 
-class Peer {
-  readonly process: DeviceProcess;
-  readonly channel: SocketChannel;
-  readonly exit: Promise<DeviceExit>;
-  readonly #payload = Mapping.anonymous(PAYLOAD_BYTES_MAX);
-
-  constructor(module: string, grants: ResolvedGrant[] = []) {
-    const options = { id: "test0", module, grants, seccomp: "enforce", allowWeak: true } as const;
-    this.process = spawnDevice(options);
-    this.channel = new SocketChannel(this.process.socketFd);
-    this.exit = new Promise((resolve) => this.process.onExit(resolve));
-  }
-
-  /** The next message, or undefined when the device has closed its end. */
-  async receive(): Promise<Message | undefined> {
-    let length = this.channel.peek();
-    for (; length === NOTHING; length = this.channel.peek()) await sleep(1);
-    if (length === 0) return undefined;
-    this.channel.scatter(this.#payload.address, length - HEADER_BYTES);
-    this.channel.take();
-    const payload = new Uint8Array(this.#payload.view.buffer).slice(0, length - HEADER_BYTES);
-    return messageOf(this.channel.incoming, payload);
-  }
-
+class Peer extends ConfinedDevice {
   /** Waits for READY and activates the device; returns the report. */
   async start(): Promise<string> {
     const message = await this.receive();
     assert.is(message?.type, READY, message?.text);
-    encodeActivate(this.channel, 0n);
-    this.channel.send();
+    this.activate();
     return message?.text ?? "";
-  }
-
-  send(requests: Request[], queue = 0): void {
-    encodeRequests(this.channel, requests, { queue });
-    for (const { readable } of requests) {
-      if (!readable) continue;
-      new Uint8Array(this.#payload.view.buffer).set(readable);
-      this.channel.gather(this.#payload.address, readable.length);
-    }
-    this.channel.send();
-  }
-
-  /** Closes the VMM's end; returns how the device ended. */
-  close(): Promise<DeviceExit> {
-    fs.closeSync(this.process.takeSocket());
-    this.channel.close();
-    return this.exit;
   }
 }
 
@@ -97,7 +46,7 @@ async function endsWith(peer: Peer, line: RegExp, status: number): Promise<void>
   assert.is(message?.type, LOG);
   assert.match(message?.text ?? "", line);
   assert.is((await peer.exit).status, status, (await peer.exit).reason);
-  await peer.close();
+  await peer.leave();
 }
 
 test("rng in its process fills requests from /dev/urandom and ends with the socket", async () => {
@@ -118,7 +67,7 @@ test("rng in its process fills requests from /dev/urandom and ends with the sock
   assert.equal([third?.id, third?.bytes.length], [9, 0]);
   // 4096 random bytes lack more than 20 of the 256 values once in 10^30 times.
   assert.ok(new Set(second?.bytes).size > 236);
-  const { status, reason } = await peer.close();
+  const { status, reason } = await peer.leave();
   assert.is(status, STATUS.closed, reason);
 });
 
@@ -134,7 +83,7 @@ test("rng in its process lives through a thousand calls and garbage collections"
     const message = await peer.receive();
     assert.is(message?.replies.length, 64, `batch ${batch}`);
   }
-  assert.is((await peer.close()).status, STATUS.closed);
+  assert.is((await peer.leave()).status, STATUS.closed);
 });
 
 test("a module that traps in serve() leaves a line and the status of a trap", async () => {
@@ -183,7 +132,7 @@ test("a module that grows its memory in serve() goes on being served", async () 
     peer.send([{ id, readable, capacity: 8 }]);
     assert.equal((await peer.receive())?.replies, [{ id, bytes: readable, flags: 0 }]);
   }
-  await peer.close();
+  await peer.leave();
 });
 
 test("a module that traps in _initialize says so instead of READY", async () => {

@@ -6,6 +6,7 @@ import { recv } from "../../host/ffi/libc.js";
 import { Mapping } from "../../host/ffi/memory.js";
 import { type Proof, proofOf } from "../../host/sandbox/proof.js";
 import { spawnDevice } from "../../host/sandbox/spawn.js";
+import { Guard } from "../support/guard.js";
 import { childProgram } from "./program.js";
 
 export interface Result {
@@ -24,9 +25,10 @@ async function run(module: string, allowWeak: boolean): Promise<Result> {
   device.onExit(({ reason }) => {
     ended = reason;
   });
+  const guard = new Guard(device, seccomp);
   const buffer = Mapping.anonymous(4096);
   try {
-    while (recv(device.socketFd, buffer.address, buffer.bytes, 0) <= 0) {
+    while (!guard.poll() || recv(device.socketFd, buffer.address, buffer.bytes, 0) <= 0) {
       if (ended !== undefined) return { error: ended };
       await sleep(1);
     }

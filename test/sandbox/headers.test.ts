@@ -3,12 +3,14 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import * as bpf from "../../host/sandbox/bpf.js";
+import * as denial from "../../host/sandbox/denial.js";
 import * as linux from "../../host/sandbox/linux.js";
 import { SYSCALL_NUMBERS, syscallName, syscallNumber } from "../../host/sandbox/syscalls.js";
 import { headerValues, missingCompiler } from "../support/headers.js";
 import { skip } from "../support/skip.js";
 
 const INCLUDES = [
+  "sys/ioctl.h",
   "linux/prctl.h",
   "linux/seccomp.h",
   "linux/audit.h",
@@ -33,7 +35,14 @@ const CLAIMS = new Map<string, number>([
     .filter((group) => typeof group === "object")
     .flatMap((group) => Object.entries<number>(group)),
   ["SECCOMP_RET_KILL_PROCESS", bpf.SECCOMP_RET_KILL_PROCESS],
+  ["SECCOMP_RET_USER_NOTIF", bpf.SECCOMP_RET_USER_NOTIF],
   ["SECCOMP_RET_LOG", bpf.SECCOMP_RET_LOG],
+  ["SECCOMP_IOCTL_NOTIF_RECV", denial.SECCOMP_IOCTL_NOTIF_RECV],
+  ["SECCOMP_IOCTL_NOTIF_SEND", denial.SECCOMP_IOCTL_NOTIF_SEND],
+  ["SECCOMP_USER_NOTIF_FLAG_CONTINUE", denial.SECCOMP_USER_NOTIF_FLAG_CONTINUE],
+  ["offsetof(struct seccomp_notif, data)", denial.NOTIF.nr],
+  ["offsetof(struct seccomp_notif, data.args)", denial.NOTIF.args],
+  ["offsetof(struct seccomp_notif_resp, flags)", denial.RESPONSE.flags],
   ["SECCOMP_RET_ALLOW", bpf.SECCOMP_RET_ALLOW],
   ["AUDIT_ARCH_X86_64", bpf.AUDIT_ARCH_X86_64],
   ["__X32_SYSCALL_BIT", bpf.__X32_SYSCALL_BIT],

@@ -4,7 +4,7 @@ import fs from "node:fs";
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { compilePolicy, SECCOMP_RET_LOG } from "../../host/sandbox/bpf.js";
+import { compilePolicy, SECCOMP_RET_LOG, SECCOMP_RET_USER_NOTIF } from "../../host/sandbox/bpf.js";
 import type { ResolvedGrant } from "../../host/sandbox/grants.js";
 import { allowedBy, liveFilters, liveSyscalls } from "../../host/sandbox/live-filter.js";
 import { inspectModule } from "../../host/sandbox/manifest.js";
@@ -73,7 +73,7 @@ test("the kernel enforces on rng byte for byte the policy that is printed", asyn
     if (filters === undefined)
       return skip("reading a live filter needs CAP_SYS_ADMIN: run as root");
     const policy = policyOfRng();
-    assert.equal(filters[0], compilePolicy(policy));
+    assert.equal(filters[0], compilePolicy(policy, SECCOMP_RET_USER_NOTIF));
     assert.equal(liveSyscalls(device.process.pid), byNumber(syscallsOf(policy)));
   } finally {
     await device.close();

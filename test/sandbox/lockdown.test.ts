@@ -16,7 +16,6 @@ const EPERM = 1;
 const PROT_READ_WRITE = 3;
 const PROT_EXEC = 4;
 const MAP_PRIVATE_ANONYMOUS = 0x22;
-const KILLED = /^was killed by SIGSYS/;
 
 /** System calls with arguments for which they succeed, or fail harmlessly, without a filter. */
 const FORBIDDEN = [
@@ -125,8 +124,11 @@ test("a confined process sees a read-only root with nothing in it but the runtim
 });
 
 for (const call of FORBIDDEN) {
-  test(`a confined process dies of ${call}`, async () => {
-    assert.match((await perform(`call ${call}`)).said, KILLED);
+  test(`a confined process is denied ${call}, and does not get over it`, async () => {
+    const [name, ...args] = call.split(" ");
+    const { said } = await perform(`call ${call}`);
+    const hex = args.map((arg) => `0x${BigInt.asUintN(64, BigInt(arg)).toString(16)}`);
+    assert.ok(said.startsWith(`denied ${name}(${hex.join(", ")}`), said);
   });
 }
 
@@ -138,9 +140,10 @@ for (const call of CANARIES) {
   });
 }
 
-test("in log mode the process lives on and the report says so", async () => {
-  const { said, report } = await perform("call getuid", { seccomp: "log" });
+test("in log mode the call is told and let through, and the report says so", async () => {
+  const { said, report, denied } = await perform("call getuid", { seccomp: "log" });
   assert.match(said, /^result /);
+  assert.equal(denied, ["getuid(0x0, 0x0, 0x0, 0x0, 0x0, 0x0)"]);
   assert.is(report.seccomp, "log");
 });
 
@@ -169,7 +172,8 @@ test("a trap in Wasm and an endless recursion are exceptions under the filter", 
 });
 
 test("a process that uses up its memory dies, and not the host's memory with it", async () => {
-  assert.match((await perform("hog")).said, /^was killed by/);
+  // V8 would like to say so on stderr, which no policy allows.
+  assert.match((await perform("hog")).said, /^denied write\(0x2, |^was killed by/);
 });
 
 test("a confined process survives being stopped and continued", async () => {

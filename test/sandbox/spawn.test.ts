@@ -5,7 +5,6 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { VmmError } from "../../host/errors.js";
 import { fcntl } from "../../host/ffi/libc.js";
-import { denialIn } from "../../host/sandbox/denial.js";
 import { FCNTL } from "../../host/sandbox/linux.js";
 import { spawnDevice } from "../../host/sandbox/spawn.js";
 import { perform, start, temporaryFile } from "./support.js";
@@ -61,27 +60,6 @@ test("a process that is killed is reaped and reported once, to late listeners to
   });
   assert.is(late, exit);
   await child.close();
-});
-
-test("a process that dies of its filter is reported so, with the call if it is known", async () => {
-  const { said } = await perform("call getuid");
-  const known = /^was killed by SIGSYS \(it made the system call getuid that its policy/;
-  const unknown = /^was killed by SIGSYS \(it made a system call that its policy does not allow\)$/;
-  // The kernel drops records when many processes die, so even root may not learn the name.
-  assert.ok(known.test(said) || unknown.test(said), said);
-});
-
-const LOG = `<5>[8090.4] audit: type=1326 audit(1.069:479): auid=1 uid=65534 gid=65534 pid=13884 \
-comm="node" exe="/bulkhead/node" sig=31 arch=c000003e syscall=0 compat=0 ip=0x7f code=0x80000000
-<5>[8090.5] audit: type=1400 audit(1.069:480): pid=13884 syscall=3 compat=0
-<5>[8090.6] audit: type=1326 audit(1.069:481): auid=1 uid=65534 gid=65534 ses=1 pid=13884 \
-comm="node" exe="/bulkhead/node" sig=31 arch=c000003e syscall=41 compat=0 ip=0x7f code=0x80000000
-`;
-
-test("denialIn() takes the last record of the process, and no other", () => {
-  assert.is(denialIn(LOG, 13884), "socket");
-  assert.is(denialIn(LOG, 1388), undefined);
-  assert.is(denialIn("", 13884), undefined);
 });
 
 test("what a process says on stderr before the lock-down is the reason of its end", async () => {

@@ -14,6 +14,7 @@ import {
   spawnDevice,
 } from "../../host/sandbox/spawn.js";
 import { syscallNumber } from "../../host/sandbox/syscalls.js";
+import { Guard } from "../support/guard.js";
 import { childProgram } from "./program.js";
 
 const MESSAGE_BYTES_MAX = 16 * 1024;
@@ -55,26 +56,39 @@ export function temporaryFile(name: string, content: Uint8Array | string): strin
 export class Child {
   readonly process: DeviceProcess;
   readonly exit: Promise<DeviceExit>;
+  readonly guard: Guard;
   readonly #buffer = Mapping.anonymous(MESSAGE_BYTES_MAX);
   #ended = false;
 
   constructor(options: SpawnOptions) {
     this.process = spawnDevice(options);
+    this.guard = new Guard(this.process, options.seccomp);
     this.exit = new Promise((resolve) => this.process.onExit(resolve));
     void this.exit.then(() => {
       this.#ended = true;
     });
   }
 
-  /** The next message, or how the process ended if it ends without one. */
+  /**
+   * The next message, or how the process ended if it ends without one: `denied open(…)` if that was
+   * the reason.
+   */
   async hear(): Promise<string> {
     for (;;) {
       const ended = this.#ended;
-      const bytes = recv(this.process.socketFd, this.#buffer.address, MESSAGE_BYTES_MAX, 0);
-      if (bytes > 0) return new TextDecoder().decode(this.#buffer.view.buffer.slice(0, bytes));
-      if (ended) return (await this.exit).reason;
+      const text = this.guard.poll() ? this.#receive() : undefined;
+      if (text !== undefined) return text;
+      const { reason } = ended ? await this.exit : { reason: undefined };
+      const [denied] = this.guard.denied;
+      if (reason !== undefined) return denied === undefined ? reason : `denied ${denied}`;
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }
+  }
+
+  #receive(): string | undefined {
+    const bytes = recv(this.process.socketFd, this.#buffer.address, MESSAGE_BYTES_MAX, 0);
+    if (bytes <= 0) return undefined;
+    return new TextDecoder().decode(this.#buffer.view.buffer.slice(0, bytes));
   }
 
   /** Lets the child go on. */
@@ -85,6 +99,7 @@ export class Child {
 
   async close(): Promise<DeviceExit> {
     this.process.close();
+    this.guard.close();
     return this.exit;
   }
 }
@@ -92,6 +107,8 @@ export class Child {
 export interface Outcome {
   report: LockdownReport;
   said: string;
+  /** Denied calls, in log mode all of them. */
+  denied: readonly string[];
 }
 
 /** Starts a child, lets it do `deed` once it is confined, and ends it. */
@@ -101,7 +118,8 @@ export async function perform(deed: string, changes: Partial<SpawnOptions> = {})
     const first = await child.hear();
     if (!first.startsWith("{")) throw new Error(`the child did not get ready: ${first}`);
     child.go();
-    return { report: JSON.parse(first) as LockdownReport, said: await child.hear() };
+    const report = JSON.parse(first) as LockdownReport;
+    return { report, said: await child.hear(), denied: child.guard.denied };
   } finally {
     await child.close();
   }

@@ -18,6 +18,7 @@ const PARTS = [
   "package.json",
   "dist/host",
   "dist/test/sandbox",
+  "dist/test/support",
   "node_modules/koffi",
   "node_modules/@koromix",
 ];

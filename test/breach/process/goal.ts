@@ -42,7 +42,7 @@ export interface Finding {
 
 export interface Goal {
   name: string;
-  /** How it ends with all walls standing: a signal, or what the attempt finds. */
+  /** How it ends with all walls standing: denied, a signal, or what the attempt finds. */
   stop: string;
   /**
    * Walls with which it must succeed, or the goal would also fail for other reasons than the walls;
@@ -90,7 +90,7 @@ export function permitted(result: number, errno: string): Finding {
 
 /** One goal; without `stop` the filter must kill the process. */
 export function goal(name: string, options: GoalOptions, attempt: Attempt): Goal {
-  const { stop = "SIGSYS", canary, why = "", spared = [], deaf = false } = options;
+  const { stop = "denied", canary, why = "", spared = [], deaf = false } = options;
   return {
     name,
     stop,

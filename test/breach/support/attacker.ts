@@ -21,6 +21,7 @@ import {
 import { syscallNumber } from "../../../host/sandbox/syscalls.js";
 import { IOVEC, MSGHDR, NOTHING, SocketChannel } from "../../../host/wire/channel.js";
 import { HEADER_BYTES, PAYLOAD_BYTES_MAX } from "../../../host/wire/message.js";
+import { Guard } from "../../support/guard.js";
 import type { Order } from "../process/deeds.js";
 import {
   type Context,
@@ -76,6 +77,7 @@ export const NOBODY: Context = {
 export class Attacker {
   readonly process: DeviceProcess;
   readonly exit: Promise<DeviceExit>;
+  readonly guard: Guard;
   readonly #channel: SocketChannel;
   readonly #payload = Mapping.anonymous(PAYLOAD_BYTES_MAX);
   readonly #naive: Mapping | undefined;
@@ -95,6 +97,7 @@ export class Attacker {
       : spawnUnisolated({ ...all, entry: ATTACKER, plain: !confine });
     this.exit = new Promise((resolve) => this.process.onExit(resolve));
     this.#channel = new SocketChannel(this.process.socketFd);
+    this.guard = new Guard(this.process, seccomp);
     this.#naive = confine ? undefined : Mapping.anonymous(CONTROL_BYTES);
   }
 
@@ -104,7 +107,7 @@ export class Attacker {
    */
   async hear(): Promise<string | undefined> {
     for (;;) {
-      const length = this.#channel.peek();
+      const length = this.guard.poll() ? this.#channel.peek() : NOTHING;
       if (length === 0) return undefined;
       if (length === NOTHING) {
         await sleep(POLL_MS);
@@ -156,9 +159,15 @@ export class Attacker {
     throw new Error(`the attacker did not get ready: ${(await this.exit).reason}`);
   }
 
+  /** How it ended, once it has said its last. */
+  async end(): Promise<End> {
+    return { ...(await this.exit), denied: this.guard.denied[0] };
+  }
+
   async close(): Promise<DeviceExit> {
     this.process.close();
     const exit = await this.exit;
+    this.guard.close();
     this.#channel.close();
     this.#payload.close();
     this.#naive?.close();
@@ -166,9 +175,16 @@ export class Attacker {
   }
 }
 
+/** `denied`: the system call that it was ended for, with its arguments. */
+export type End = DeviceExit & { denied: string | undefined };
+
 export interface Outcome extends Finding {
-  /** The signal that killed it, if one did. */
-  signal: string | undefined;
+  denied: string | undefined;
+}
+
+/** What a death is called in the tables: `denied` if the filter was the reason. */
+export function deathOf({ denied, signal }: End): string | undefined {
+  return denied === undefined ? signal : "denied";
 }
 
 /** Why processes cannot be isolated here; undefined if they can. */
@@ -236,7 +252,7 @@ export class World {
       await attacker.ready();
       attacker.go();
       if (deaf) await sleep(DEAF_MS);
-      const said = (await attacker.hear()) ?? (await attacker.exit);
+      const said = (await attacker.hear()) ?? (await attacker.end());
       const outcome = typeof said === "string" ? heard(said) : ended(said);
       const effect = effectOn(image.what, before);
       return effect === undefined ? outcome : { ...outcome, reached: true, detail: effect };
@@ -254,12 +270,13 @@ export class World {
 }
 
 function heard(said: string): Outcome {
-  return { ...(JSON.parse(said) as Finding), signal: undefined };
+  return { ...(JSON.parse(said) as Finding), denied: undefined };
 }
 
-function ended({ signal, status, reason }: DeviceExit): Outcome {
+function ended(end: End): Outcome {
+  const { status, reason, denied } = end;
   const reached = status === EXECUTED_STATUS;
-  return { reached, detail: signal ?? (reached ? "executed it" : reason), signal };
+  return { reached, detail: deathOf(end) ?? (reached ? "executed it" : reason), denied };
 }
 
 /** A new directory that everyone may write to. */

@@ -23,6 +23,7 @@ import {
   messageOf,
   type Request,
 } from "../../runtime/support.js";
+import { Guard } from "../../support/guard.js";
 
 const POLL_MS = 1;
 /** A device that says nothing for that long is killed, so that its test fails and does not hang. */
@@ -60,13 +61,16 @@ export class ConfinedDevice {
   /** Messages sent and received so far. */
   sent = 0;
   received = 0;
+  readonly guard: Guard;
   readonly #channel: SocketChannel;
   readonly #payload = Mapping.anonymous(PAYLOAD_BYTES_MAX);
 
-  constructor(module: Uint8Array, grants: readonly ResolvedGrant[] = []) {
-    const file = scratchFile(module);
+  /** @param module the module itself, or the path of its file */
+  constructor(module: Uint8Array | string, grants: readonly ResolvedGrant[] = []) {
+    const file = typeof module === "string" ? module : scratchFile(module);
     this.process = spawnDevice({ id: "hostile0", module: file, grants, seccomp: "enforce" });
     this.#channel = new SocketChannel(this.process.socketFd);
+    this.guard = new Guard(this.process, "enforce");
     this.exit = new Promise((resolve) => this.process.onExit(resolve));
     alive.add(this);
   }
@@ -74,8 +78,8 @@ export class ConfinedDevice {
   /** The next message, or undefined when the device has closed its end, so has ended. */
   async receive(): Promise<Message | undefined> {
     const silence = setTimeout(() => this.process.kill(), SILENCE_MS_MAX);
-    let length = this.#channel.peek();
-    for (; length === NOTHING; length = this.#channel.peek()) await sleep(POLL_MS);
+    let length = this.#peek();
+    for (; length === NOTHING; length = this.#peek()) await sleep(POLL_MS);
     clearTimeout(silence);
     if (length === 0) return undefined;
     this.#channel.scatter(this.#payload.address, length - HEADER_BYTES);
@@ -83,6 +87,10 @@ export class ConfinedDevice {
     this.received += 1;
     const payload = new Uint8Array(this.#payload.view.buffer).slice(0, length - HEADER_BYTES);
     return messageOf(this.#channel.incoming, payload);
+  }
+
+  #peek(): number {
+    return this.guard.poll() ? this.#channel.peek() : NOTHING;
   }
 
   activate(features = 0n): void {
@@ -99,7 +107,12 @@ export class ConfinedDevice {
 
   /** Sends requests of queue 0; all that they carry must fit into one message. */
   request(...requests: Request[]): void {
-    encodeRequests(this.#channel, requests);
+    this.send(requests);
+  }
+
+  /** Sends requests of any queue; all that they carry must fit into one message. */
+  send(requests: Request[], queue = 0): void {
+    encodeRequests(this.#channel, requests, { queue });
     let at = 0;
     for (const { readable = new Uint8Array() } of requests) {
       new Uint8Array(this.#payload.view.buffer).set(readable, at);
@@ -135,6 +148,7 @@ export class ConfinedDevice {
 
   #free(): void {
     if (!alive.delete(this)) return;
+    this.guard.close();
     this.#channel.close();
     this.#payload.close();
   }
