@@ -15,6 +15,7 @@ import {
 import { handOver } from "./denial.js";
 import { GRANT_FD_FIRST, SOCKET_FD, STDERR_FD } from "./descriptors.js";
 import type { GrantedFd } from "./grants.js";
+import { denyEverything } from "./landlock.js";
 import { CAPABILITY, PRCTL, RLIMIT, SECCOMP, SIGNAL } from "./linux.js";
 import { type Policy, policyOf, syscallsOf } from "./policy.js";
 import { prime } from "./prime.js";
@@ -61,6 +62,8 @@ export interface LockdownReport {
   fds: number[];
   threads: number;
   wxPages: number;
+  /** ABI of the Landlock that denies everything; 0 where the kernel has none. */
+  landlock: number;
   weak: string[];
 }
 
@@ -235,7 +238,8 @@ export function lockDown(setup: DeviceSetup, imports: readonly ImportedFunction[
   if (weak.length === 0) set("PR_SET_DUMPABLE", 0);
   dropCapabilities();
   set("PR_SET_NO_NEW_PRIVS", 1);
+  const landlock = denyEverything();
   const syscalls = syscallsOf(policy);
   filterSyscalls(policy, seccomp);
-  return { seccomp, syscalls, rules: policy.rules.length, fds, threads, wxPages, weak };
+  return { seccomp, syscalls, rules: policy.rules.length, fds, threads, wxPages, landlock, weak };
 }

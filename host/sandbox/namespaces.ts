@@ -2,6 +2,7 @@
 // own, no user and no capability that means anything outside.
 
 import { readFileSync } from "node:fs";
+import { landlockAbi, startLayer } from "./landlock.js";
 import { Launch, LaunchError } from "./launcher.js";
 import { allBits, CLONE, PRCTL, RLIMIT, SECUREBITS, SIGNAL } from "./linux.js";
 import { enterRoot, NODE_INSIDE, pathInside } from "./root.js";
@@ -48,9 +49,20 @@ function dropPrivileges(launch: Launch): void {
   launch.step("make root mean nothing", "prctl", PRCTL.PR_SET_SECUREBITS, bits, 0, 0, 0);
 }
 
+/** The first layer of Landlock (landlock.ts), for the threads that node will start. */
+function enterLandlock(launch: Launch, fd: number): void {
+  const abi = landlockAbi();
+  if (abi === 0) return;
+  launch.step("give up privileges", "prctl", PRCTL.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  for (const [call, ...args] of startLayer(abi, fd)) {
+    launch.step("leave only reading and executing", call, ...args);
+  }
+}
+
 function execute(launch: Launch, program: Program, paths: { node: string; entry: string }): void {
   const argv = [paths.node, ...program.nodeFlags, paths.entry, program.argument];
   const dataMax = limitOf(START_DATA_BYTES_MAX);
+  enterLandlock(launch, program.fds.length);
   launch
     .step("limit the memory of its start", "prlimit64", 0, RLIMIT.RLIMIT_DATA, dataMax, 0)
     .step("make root mean nothing", "prctl", PRCTL.PR_SET_SECUREBITS, allBits(SECUREBITS), 0, 0, 0)

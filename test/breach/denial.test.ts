@@ -55,9 +55,9 @@ if (reason !== undefined) {
 
   test("in log it is told and let through, and the guest has its bytes", () => {
     const told = run(bulkhead, "--seccomp", "log");
-    assert.equal(toldOf(told), [
-      `let through: the system call ${CALL}, which its policy does not allow`,
-    ]);
+    const [first, ...others] = new Set(toldOf(told));
+    assert.is(first, `let through: the system call ${CALL}, which its policy does not allow`);
+    assert.equal(others, []);
     assert.is(told.status, 0);
   });
 

@@ -12,26 +12,38 @@ export function missingCompiler(): string | undefined {
   return "no C compiler with kernel headers: apt-get install gcc libc6-dev";
 }
 
+/** An empty line in the place of a value. */
+const ABSENT = 'puts("");';
+
 /**
  * Values of C expressions that are integer constants.
  *
  * @param includes headers, `linux/kvm.h`
  * @param expressions `sizeof(struct kvm_regs)`, `KVM_RUN`, …
+ * @param optional macros among them that older headers do not have: those are left out then
  */
-export function headerValues(includes: string[], expressions: string[]): Map<string, bigint> {
+export function headerValues(
+  includes: string[],
+  expressions: string[],
+  optional: readonly string[] = [],
+): Map<string, bigint> {
   const dir = mkdtempSync(path.join(os.tmpdir(), "bulkhead-headers-"));
   try {
     const source = [
       ...includes.map((include) => `#include <${include}>`),
       "#include <stdio.h>\n#include <stddef.h>",
       "int main(void) {",
-      ...expressions.map((e) => `printf("%llu\\n", (unsigned long long)(${e}));`),
+      ...expressions.flatMap((e) => {
+        const print = `printf("%llu\\n", (unsigned long long)(${e}));`;
+        return optional.includes(e) ? [`#ifdef ${e}`, print, "#else", ABSENT, "#endif"] : [print];
+      }),
       "return 0; }",
     ].join("\n");
     writeFileSync(path.join(dir, "values.c"), source);
     execFileSync("cc", ["-o", "values", "values.c"], { cwd: dir });
-    const lines = execFileSync(path.join(dir, "values"), { encoding: "utf8" }).trim().split("\n");
-    return new Map(expressions.map((e, i) => [e, BigInt(lines[i] ?? "-1")]));
+    const lines = execFileSync(path.join(dir, "values"), { encoding: "utf8" }).split("\n");
+    const found = expressions.map((e, i): [string, string] => [e, lines[i] ?? "-1"]);
+    return new Map(found.filter(([, line]) => line !== "").map(([e, line]) => [e, BigInt(line)]));
   } finally {
     rmSync(dir, { recursive: true });
   }

@@ -3,6 +3,8 @@
 
 import fs from "node:fs";
 import { _exit } from "../../../host/ffi/libc.js";
+import { denyEverything } from "../../../host/sandbox/landlock.js";
+import { PRCTL } from "../../../host/sandbox/linux.js";
 import {
   type DeviceSetup,
   lockDown,
@@ -68,7 +70,11 @@ function main(): never {
   const deed = deedOf(order);
   const imports = order.imports ?? inspectModule(module).imports;
   const policy = policyOf({ socketFd: SOCKET_FD, grants: setup.grants, imports });
-  if (order.confine) lockDown(setup, imports);
+  if (order.confine === "wholly") lockDown(setup, imports);
+  if (order.confine === "by Landlock") {
+    native.call("prctl", PRCTL.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    denyEverything();
+  }
   say("ready");
   hear();
   say(outcomeOf(() => deed(native, policy)));

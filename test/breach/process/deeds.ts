@@ -14,8 +14,8 @@ import { harmless, install } from "./variant.js";
 /** What the test tells the attacker, as JSON in the place of the device's id. */
 export interface Order {
   deed: string;
-  /** Whether it confines itself, as every device does. */
-  confine: boolean;
+  /** Whether it confines itself, as every device does, or by Landlock and nothing else. */
+  confine: "wholly" | "by Landlock" | "not at all";
   context: Context;
   /** Imports to make the policy of, instead of those of the module. */
   imports?: readonly ImportedFunction[];

@@ -5,10 +5,11 @@ import { type Native, nameOf } from "./native.js";
 
 /**
  * Which walls stand around an attack. "no filter": everything but the system call filter. "no
- * namespaces": everything but namespaces, root directory and the change of user. "nothing": a plain
- * process of the user who runs the tests.
+ * namespaces": everything but namespaces, root directory and the change of user. "Landlock alone":
+ * a plain process that has given up what Landlock covers. "nothing": a plain process of the user
+ * who runs the tests.
  */
-export const WALLS = ["all", "no filter", "no namespaces", "nothing"] as const;
+export const WALLS = ["all", "no filter", "no namespaces", "Landlock alone", "nothing"] as const;
 export type Walls = (typeof WALLS)[number];
 
 /** What the attacker knows: more than a real one would. */
@@ -48,12 +49,14 @@ export interface Goal {
    * Walls with which it must succeed, or the goal would also fail for other reasons than the walls;
    * undefined if it must not be tried or cannot succeed anywhere, and then `why` says so.
    */
-  canary: Exclude<Walls, "all"> | undefined;
+  canary: "no filter" | "nothing" | undefined;
   why: string;
   /** Walls with which it is not tried because it would do harm. */
   spared: readonly Walls[];
   /** The VMM reads nothing while it is tried. */
   deaf: boolean;
+  /** ABI of Landlock from which on that alone stops it; undefined if it does not. */
+  landlock: number | undefined;
   attempt(native: Native, context: Context): Finding;
 }
 
@@ -61,7 +64,8 @@ type Attempt = (native: Native, context: Context) => Finding | number;
 
 interface GoalOptions {
   stop?: string;
-  canary?: Exclude<Walls, "all">;
+  canary?: "no filter" | "nothing";
+  landlock?: number;
   why?: string;
   spared?: readonly Walls[];
   deaf?: boolean;
@@ -90,7 +94,7 @@ export function permitted(result: number, errno: string): Finding {
 
 /** One goal; without `stop` the filter must kill the process. */
 export function goal(name: string, options: GoalOptions, attempt: Attempt): Goal {
-  const { stop = "denied", canary, why = "", spared = [], deaf = false } = options;
+  const { stop = "denied", canary, why = "", spared = [], deaf = false, landlock } = options;
   return {
     name,
     stop,
@@ -98,6 +102,7 @@ export function goal(name: string, options: GoalOptions, attempt: Attempt): Goal
     why,
     spared,
     deaf,
+    landlock,
     attempt: (native, context) => {
       const result = attempt(native, context);
       return typeof result === "number" ? found(result) : result;

@@ -3,6 +3,7 @@
 
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { landlockAbi } from "../../../host/sandbox/landlock.js";
 import { note, skip } from "../../support/skip.js";
 import { missingNamespaces, type Outcome, World } from "../support/attacker.js";
 import { type Goal, WALLS, type Walls } from "./goal.js";
@@ -15,11 +16,14 @@ const PARALLEL = 3;
 /** What a kernel says that does not have what a canary needs. */
 const NOT_IN_THIS_KERNEL = ["ENOSYS", "EAFNOSUPPORT", "EOPNOTSUPP", "ENOTSUP"];
 
+const ABI = landlockAbi();
+
 type Row = Partial<Record<Walls, Outcome>>;
 
 /** Whether `goal` is tried behind `walls`: without any only if it needs that, or it is known. */
 function isTried(goal: Goal, walls: Walls): boolean {
   if (goal.spared.includes(walls)) return false;
+  if (walls === "Landlock alone") return goal.landlock !== undefined && goal.landlock <= ABI;
   return walls !== "nothing" || goal.canary !== "no filter";
 }
 
@@ -62,6 +66,19 @@ function summary(rows: ReadonlyMap<Goal, Row>): string {
   return `${rows.size} goals, ${denied} end in a denied call; ${counts.join("; ")}`;
 }
 
+/** The errno of what Landlock denies, or of a process that it hides. */
+const DENIED_BY_LANDLOCK = ["EACCES", "EPERM", "EXDEV"];
+
+function testLandlock(goal: Goal, outcome: Outcome | undefined): void {
+  const { name, landlock } = goal;
+  if (landlock === undefined) return;
+  test(`with Landlock and nothing else it cannot ${name}`, () => {
+    if (landlock > ABI) return skip(`Landlock of ABI ${landlock} is needed, here is ${ABI}`);
+    assert.not.ok(outcome?.reached, `reached: ${outcome?.detail}`);
+    assert.ok(DENIED_BY_LANDLOCK.includes(outcome?.detail ?? ""), outcome?.detail);
+  });
+}
+
 function testGoal(goal: Goal, row: Row): void {
   const { name, stop, canary } = goal;
   test(`an owned process cannot ${name}`, () => {
@@ -71,6 +88,7 @@ function testGoal(goal: Goal, row: Row): void {
     assert.not.ok(filtered?.reached, `reached in spite of the filter: ${filtered?.detail}`);
     if (["denied", "SIGSYS"].includes(stop)) assert.is(filtered?.detail, stop);
   });
+  testLandlock(goal, row["Landlock alone"]);
   if (canary === undefined) return;
   if (canary === "nothing") {
     test(`even without a filter it cannot ${name}`, () => {

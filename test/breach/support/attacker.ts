@@ -45,6 +45,14 @@ const CONTROL_BYTES = 4096;
 const DEAF_MS = 300;
 const MSG_NOSIGNAL = 0x4000;
 
+const CONFINED: Readonly<Record<Walls, Order["confine"]>> = {
+  all: "wholly",
+  "no filter": "wholly",
+  "no namespaces": "wholly",
+  "Landlock alone": "by Landlock",
+  nothing: "not at all",
+};
+
 export interface AttackerOptions {
   walls?: Walls;
   seccomp?: SeccompMode;
@@ -85,20 +93,21 @@ export class Attacker {
 
   constructor(order: Pick<Order, "deed" | "context">, options: AttackerOptions = {}) {
     const { walls = "all", grants = [imageGrant()], module = RNG_MODULE } = options;
-    const confine = walls !== "nothing";
+    const confine = CONFINED[walls];
+    const plain = confine !== "wholly";
     const imports = options.imports === undefined ? {} : { imports: options.imports };
     const id = JSON.stringify({ ...order, confine, ...imports } satisfies Order);
-    const off = walls === "nothing" || walls === "no filter";
+    const off = plain || walls === "no filter";
     const seccomp = options.seccomp ?? (off ? "off" : "enforce");
     const all: SpawnOptions = { id, module, grants, seccomp, entry: ATTACKER };
     const isolated = walls === "all" || walls === "no filter";
     this.process = isolated
       ? spawnDevice(all)
-      : spawnUnisolated({ ...all, entry: ATTACKER, plain: !confine });
+      : spawnUnisolated({ ...all, entry: ATTACKER, plain });
     this.exit = new Promise((resolve) => this.process.onExit(resolve));
     this.#channel = new SocketChannel(this.process.socketFd);
     this.guard = new Guard(this.process, seccomp);
-    this.#naive = confine ? undefined : Mapping.anonymous(CONTROL_BYTES);
+    this.#naive = walls !== "nothing" ? undefined : Mapping.anonymous(CONTROL_BYTES);
   }
 
   /**

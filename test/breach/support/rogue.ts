@@ -8,10 +8,10 @@ import { fileURLToPath } from "node:url";
 
 const ROOT = fileURLToPath(new URL("../../../../", import.meta.url));
 
-/** The place in the runtime where a device begins to serve. */
-const SERVE = /for \(;;\)\s*serveMessage\(/;
+/** The place in the runtime where a device has received a message. */
+const SERVE = /dispatcher\.begin\(length\);/;
 
-/** Entry of a `bulkhead` whose devices make `call`, an expression, when they are READY. */
+/** Entry of a `bulkhead` whose devices make `call`, an expression, at each message. */
 export function rogueBulkhead(call: string): string {
   const directory = mkdtempSync(path.join(os.tmpdir(), "bulkhead-rogue-"));
   process.once("exit", () => rmSync(directory, { recursive: true, force: true }));

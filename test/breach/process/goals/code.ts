@@ -117,11 +117,15 @@ const EXECUTABLE: Goal[] = [
 ];
 
 const DOORS: Goal[] = [
-  goal("enter the kernel as a 32-bit program: int 0x80", noFilter, (native) =>
-    native.int80(GETPID_I386),
+  goal(
+    "enter the kernel as a 32-bit program: int 0x80",
+    { ...noFilter, stop: "SIGSYS" },
+    (native) => native.int80(GETPID_I386),
   ),
-  goal("enter the kernel as an x32 program", { why: "few kernels have x32" }, (native) =>
-    native.raw(__X32_SYSCALL_BIT | GETPID),
+  goal(
+    "enter the kernel as an x32 program",
+    { why: "few kernels have x32", stop: "SIGSYS" },
+    (native) => native.raw(__X32_SYSCALL_BIT | GETPID),
   ),
   goal("enter the kernel through the vsyscall page", { why: "not in every kernel" }, (native) => {
     const result = native.vsyscallTime();

@@ -23,6 +23,8 @@ const BYTES = 16;
 const SELF = `/proc/self/fd/${IMAGE_FD}`;
 
 const nothing = { canary: "nothing" } as const;
+/** Landlock alone stops it, too. */
+const file = { canary: "nothing", landlock: 1 } as const;
 const noFilter = { canary: "no filter" } as const;
 /** The second wall, which no canary takes away. */
 const readOnly = { why: "the descriptor is open for reading only: EBADF" };
@@ -59,13 +61,13 @@ const WRITING: Goal[] = [
   goal("write its read-only image: ioctl FICLONE", readOnly, (native) =>
     native.call("ioctl", IMAGE_FD, FICLONE, IMAGE_FD),
   ),
-  goal("write its image: reopened for writing through /proc/self/fd", noFilter, (native) =>
+  goal("write its image: reopened for writing through /proc/self/fd", file, (native) =>
     native.call("open", SELF, O_RDWR),
   ),
-  goal("write its image: emptied by open with O_TRUNC", noFilter, (native) =>
+  goal("write its image: emptied by open with O_TRUNC", file, (native) =>
     native.call("open", SELF, O_WRONLY | O_TRUNC),
   ),
-  goal("write its image: truncate through /proc/self/fd", noFilter, (native) =>
+  goal("write its image: truncate through /proc/self/fd", { ...nothing, landlock: 3 }, (native) =>
     native.call("truncate", SELF, 0),
   ),
 ];
@@ -87,7 +89,7 @@ const ATTRIBUTES: Goal[] = [
   goal("change its image's times: utimensat", noFilter, (native) =>
     native.call("utimensat", IMAGE_FD, 0, 0, 0),
   ),
-  goal("link its image elsewhere: linkat", nothing, (native, { directory }) =>
+  goal("link its image elsewhere: linkat", file, (native, { directory }) =>
     native.call("linkat", AT_FDCWD, SELF, AT_FDCWD, `${directory}/mine`, 0x400),
   ),
 ];

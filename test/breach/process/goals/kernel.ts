@@ -18,9 +18,11 @@ const LOG_BYTES = 4096;
 
 const noFilter = { canary: "no filter" } as const;
 const nothing = { canary: "nothing" } as const;
+/** Landlock alone stops it, too. */
+const landlocked = { canary: "nothing", landlock: 1 } as const;
 
 const NAMESPACES: Goal[] = [
-  goal("enter the host's network: setns", nothing, (native, { vmmPid }) => {
+  goal("enter the host's network: setns", landlocked, (native, { vmmPid }) => {
     const fd = native.call("open", `/proc/${vmmPid}/ns/net`, 0);
     return fd < 0 ? fd : native.call("setns", fd, CLONE_NEWNET);
   }),
@@ -38,7 +40,7 @@ const NAMESPACES: Goal[] = [
   goal("leave its root: pivot_root", nothing, (native) =>
     permitted(native.call("pivot_root", "/nowhere", "/nowhere"), "ENOENT"),
   ),
-  goal("mount a file system: mount", nothing, (native, { directory }) =>
+  goal("mount a file system: mount", landlocked, (native, { directory }) =>
     permitted(native.call("mount", "none", directory, "no such type", 0, 0), "ENODEV"),
   ),
   goal("mount a file system: fsopen", nothing, (native) => native.call("fsopen", "tmpfs", 0)),
@@ -68,10 +70,10 @@ const MACHINE: Goal[] = [
   goal("read the kernel's log: syslog", nothing, (native) =>
     native.call("syslog", SYSLOG_ACTION_READ_ALL, native.room(LOG_BYTES), LOG_BYTES),
   ),
-  goal("read the kernel's log: /dev/kmsg", nothing, (native) =>
+  goal("read the kernel's log: /dev/kmsg", landlocked, (native) =>
     native.call("open", "/dev/kmsg", 0),
   ),
-  goal("open KVM", nothing, (native) => native.call("open", "/dev/kvm", 2)),
+  goal("open KVM", landlocked, (native) => native.call("open", "/dev/kvm", 2)),
   goal("reach I/O ports: iopl", { why: "a kernel may have none" }, (native) =>
     native.call("iopl", 3),
   ),

@@ -50,11 +50,14 @@ function greeting(native: Native, family: number, address: Uint8Array): string {
 }
 
 const REACHING: Goal[] = [
-  goal("connect to a port of the host", nothing, (native, { tcpPort }) =>
+  goal("connect to a port of the host", { ...nothing, landlock: 4 }, (native, { tcpPort }) =>
     foundText(greeting(native, AF_INET, sockaddr_in(tcpPort)), SECRET),
   ),
-  goal("connect to an abstract unix socket", nothing, (native, { abstractName }) =>
-    foundText(greeting(native, AF_UNIX, sockaddr_un(abstractName)), SECRET),
+  goal(
+    "connect to an abstract unix socket",
+    { ...nothing, landlock: 6 },
+    (native, { abstractName }) =>
+      foundText(greeting(native, AF_UNIX, sockaddr_un(abstractName)), SECRET),
   ),
   goal("create a socket: inet", noFilter, (native) =>
     native.call("socket", AF_INET, SOCK_STREAM, 0),

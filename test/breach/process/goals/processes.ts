@@ -23,6 +23,9 @@ const RLIMIT_NOFILE = 7;
 const RLIMIT_CORE = 4;
 
 const nothing = { canary: "nothing" } as const;
+/** Landlock alone stops it, too. */
+const landlocked = { canary: "nothing", landlock: 1 } as const;
+const scoped = { canary: "nothing", landlock: 6 } as const;
 const noFilter = { canary: "no filter" } as const;
 
 /** Iovecs for process_vm_readv(2): room here, the secret there. */
@@ -32,18 +35,18 @@ function vectors(native: Native, there: number): { at: number; here: Uint8Array;
 }
 
 const MEMORY_OF_OTHERS: Goal[] = [
-  goal("read the VMM's memory: process_vm_readv", nothing, (native, context) => {
+  goal("read the VMM's memory: process_vm_readv", landlocked, (native, context) => {
     const { at, here, far } = vectors(native, context.secretAddress);
     const result = native.call("process_vm_readv", context.vmmPid, here, 1, far, 1, 0);
     if (result < 0) return result;
     return foundText(new TextDecoder().decode(native.bytesAt(at, SECRET.length)), SECRET);
   }),
-  goal("write the VMM's memory: process_vm_writev", nothing, (native, context) => {
+  goal("write the VMM's memory: process_vm_writev", landlocked, (native, context) => {
     const here = packed(8, native.place(new TextEncoder().encode(SECRET)), SECRET.length);
     const far = packed(8, context.secretAddress, SECRET.length);
     return native.call("process_vm_writev", context.vmmPid, here, 1, far, 1, 0);
   }),
-  goal("read the VMM's memory: /proc/PID/mem", nothing, (native, context) => {
+  goal("read the VMM's memory: /proc/PID/mem", landlocked, (native, context) => {
     const fd = native.call("open", `/proc/${context.vmmPid}/mem`, 0);
     if (fd < 0) return fd;
     const at = native.room(SECRET.length);
@@ -51,7 +54,7 @@ const MEMORY_OF_OTHERS: Goal[] = [
     if (result < 0) return result;
     return foundText(new TextDecoder().decode(native.bytesAt(at, SECRET.length)), SECRET);
   }),
-  goal("trace the VMM: ptrace", nothing, (native, { vmmPid }) => {
+  goal("trace the VMM: ptrace", landlocked, (native, { vmmPid }) => {
     const seized = native.call("ptrace", PTRACE_SEIZE, vmmPid, 0, 0);
     if (seized < 0) return seized;
     native.call("ptrace", PTRACE_INTERRUPT, vmmPid, 0, 0);
@@ -61,33 +64,33 @@ const MEMORY_OF_OTHERS: Goal[] = [
   goal("be traced by somebody else: ptrace", noFilter, (native) =>
     native.call("ptrace", PTRACE_TRACEME, 0, 0, 0),
   ),
-  goal("take a descriptor of the VMM's: pidfd_getfd", nothing, (native, { vmmPid }) => {
+  goal("take a descriptor of the VMM's: pidfd_getfd", landlocked, (native, { vmmPid }) => {
     const pidfd = native.call("pidfd_open", vmmPid, PIDFD_THREAD_GROUP);
     return pidfd < 0 ? pidfd : native.call("pidfd_getfd", pidfd, 0, 0);
   }),
-  goal("compare its memory with the VMM's: kcmp", nothing, (native, { vmmPid }) =>
+  goal("compare its memory with the VMM's: kcmp", landlocked, (native, { vmmPid }) =>
     native.call("kcmp", process.pid, vmmPid, 1, 0, 0),
   ),
-  goal("move the VMM's memory: move_pages", nothing, (native, { vmmPid }) =>
+  goal("move the VMM's memory: move_pages", landlocked, (native, { vmmPid }) =>
     native.call("move_pages", vmmPid, 0, 0, 0, 0, 0),
   ),
 ];
 
 const SIGNALS: Goal[] = [
-  goal("signal the VMM: kill", nothing, (native, { vmmPid }) => native.call("kill", vmmPid, 0)),
-  goal("signal the VMM: tgkill", nothing, (native, { vmmPid }) =>
+  goal("signal the VMM: kill", scoped, (native, { vmmPid }) => native.call("kill", vmmPid, 0)),
+  goal("signal the VMM: tgkill", scoped, (native, { vmmPid }) =>
     native.call("tgkill", vmmPid, vmmPid, 0),
   ),
-  goal("signal the VMM: tkill", nothing, (native, { vmmPid }) => native.call("tkill", vmmPid, 0)),
-  goal("signal the VMM: rt_sigqueueinfo", nothing, (native, { vmmPid }) => {
+  goal("signal the VMM: tkill", scoped, (native, { vmmPid }) => native.call("tkill", vmmPid, 0)),
+  goal("signal the VMM: rt_sigqueueinfo", scoped, (native, { vmmPid }) => {
     const siginfo = packed(4, 0, 0, SI_QUEUE, ...new Array(29).fill(0));
     return native.call("rt_sigqueueinfo", vmmPid, 0, siginfo);
   }),
-  goal("signal the VMM: pidfd_send_signal", nothing, (native, { vmmPid }) => {
+  goal("signal the VMM: pidfd_send_signal", scoped, (native, { vmmPid }) => {
     const pidfd = native.call("pidfd_open", vmmPid, PIDFD_THREAD_GROUP);
     return pidfd < 0 ? pidfd : native.call("pidfd_send_signal", pidfd, 0, 0, 0);
   }),
-  goal("signal a sibling: kill", nothing, (native, { siblingPid }) =>
+  goal("signal a sibling: kill", scoped, (native, { siblingPid }) =>
     native.call("kill", siblingPid, 0),
   ),
   goal("signal its process group: kill", noFilter, (native) => native.call("kill", 0, 0)),
@@ -131,10 +134,10 @@ const NEW_PROCESSES: Goal[] = [
     const top = native.place(packed(8, native.threadCode));
     return stack === 0 ? 0 : native.call("clone", THREAD_FLAGS, top, 0, 0, 0);
   }),
-  goal("execute a program: execve", noFilter, (native) => {
+  goal("execute a program: execve", landlocked, (native) => {
     return native.call("execve", LOADER, argumentsOf(native), packed(8, 0));
   }),
-  goal("execute a program: execveat", noFilter, (native) => {
+  goal("execute a program: execveat", landlocked, (native) => {
     return native.call("execveat", AT_FDCWD, LOADER, argumentsOf(native), packed(8, 0), 0);
   }),
   goal("have descriptors of its own: unshare", noFilter, (native) =>
