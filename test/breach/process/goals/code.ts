@@ -132,9 +132,11 @@ const DOORS: Goal[] = [
     return { reached: result > 0, detail: `returned ${result}` };
   }),
   goal("use a number that does not exist", { why: "it does nothing: ENOSYS" }, (native) =>
-    native.raw(0x7fff_ffff),
+    native.raw(0x3fff_ffff),
   ),
-  goal("use the number -1", { why: "it does nothing: ENOSYS" }, (native) => native.raw(-1)),
+  goal("use the number -1", { why: "it does nothing: ENOSYS", stop: "SIGSYS" }, (native) =>
+    native.raw(-1),
+  ),
   goal("install segments: modify_ldt", noFilter, (native) =>
     native.call("modify_ldt", 1, packed(4, 0, 0, 0, 0x3b), 16),
   ),
