@@ -9,7 +9,7 @@ import { EPOLLIN, type Epoll } from "./epoll.js";
 export interface DenialWatchOptions {
   /** Denied calls are let through. */
   log: boolean;
-  /** `openat(0xffffff9c, …)` was tried; unless `log` is set, it waits for its process to be ended. */
+  /** `openat(0xffffff9c, …)` was tried; unless `log` is set, its thread waits for its end. */
   denied(call: string): void;
 }
 
