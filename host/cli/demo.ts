@@ -25,6 +25,14 @@ const PEERS =
 
 const INLINE = "An inline device runs in the VMM's own process: only Wasm stands around it.\n";
 
+/** What the devices lack, one line each; empty where nothing is missing. */
+function weaknesses(measured: readonly Measured[]): string {
+  return measured
+    .filter(({ ready }) => ready.weak !== undefined)
+    .map(({ ready: { id, weak = [] } }) => `WEAK SANDBOX: ${id} lacks ${weak.join(", ")}\n`)
+    .join("");
+}
+
 /** What a device said when it was ready, and what the kernel says of it later. */
 interface Measured {
   ready: DeviceReady;
@@ -109,13 +117,16 @@ async function report(measured: Measured[]): Promise<void> {
   const rows = measured.map(rowOf);
   const confined = measured.every(({ ready }) => ready.isolation === "process");
   const remark = confined ? PEERS : INLINE;
-  say(STDOUT, `\n${paint(STDOUT, "bold", title)}\n\n${await table(COLUMNS, rows)}\n${remark}`);
+  const lacks = paint(STDOUT, "red", weaknesses(measured));
+  const body = `${await table(COLUMNS, rows)}\n${lacks}${remark}`;
+  say(STDOUT, `\n${paint(STDOUT, "bold", title)}\n\n${body}`);
 }
 
 function reportJson(measured: Measured[]): void {
   for (const { ready, proof } of measured) {
-    const { id, isolation, syscalls, startMs } = ready;
-    sayJson({ event: "proof", time: now(), id, isolation, syscalls, startMs, ...proof });
+    const { id, isolation, syscalls, startMs, weak } = ready;
+    const said = { id, isolation, syscalls, startMs, ...(weak === undefined ? {} : { weak }) };
+    sayJson({ event: "proof", time: now(), ...said, ...proof });
   }
 }
 

@@ -31,7 +31,8 @@ function deviceReadyLine(event: DeviceReady): string {
     `${event.wxPages} W+X pages`,
     `${event.startMs.toFixed(0)} ms`,
   ];
-  return `${id}: confined in process ${pid}: ${parts.join(", ")}`;
+  const lacks = event.weak === undefined ? "" : `\nweak sandbox, without: ${event.weak.join(", ")}`;
+  return `${id}: confined in process ${pid}: ${parts.join(", ")}${lacks}`;
 }
 
 /** A line of the log, which names its device once. */
@@ -63,6 +64,7 @@ const CALM_ENDINGS: readonly GuestExitReason[] = ["poweroff", "reboot", "debug-e
 function styleOf(event: VmEvent): "red" | "yellow" | "dim" {
   if (event.event === "device-exit") return "red";
   if (event.event === "guest-exit") return CALM_ENDINGS.includes(event.reason) ? "dim" : "red";
+  if (event.event === "device-ready" && event.weak !== undefined) return "yellow";
   return event.event === "log" && event.level === "warning" ? "yellow" : "dim";
 }
 

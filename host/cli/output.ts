@@ -75,7 +75,9 @@ const WHAT_TO_DO: Readonly<Record<string, string>> = {
   ERR_MEMORY_LAYOUT: "give the guest more memory, as in: -m 1G",
   ERR_GRANT: "what a device asks for and under which name: bulkhead inspect KIND|FILE.wasm",
   ERR_MODULE: "what is in a module: bulkhead inspect FILE.wasm",
-  ERR_SANDBOX: "Bulkhead starts no device with less confinement than was asked for",
+  ERR_SANDBOX:
+    "Bulkhead starts no device with less confinement than was asked for;\n" +
+    "where a kernel lacks a piece, --allow-weak-sandbox starts without it, and says so",
 };
 
 function whatToDo({ code, errno }: VmmError): string | undefined {

@@ -67,6 +67,8 @@ export type VmEvent = { time: number } & (
       fds: number;
       wxPages: number;
       startMs: number;
+      /** Pieces of the sandbox that it lacks, and why; there only if there are any. */
+      weak?: string[];
     }
   | { event: "device-exit"; id: string; reason: string }
   | { event: "device-restart"; id: string; pid: number }

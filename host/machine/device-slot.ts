@@ -4,9 +4,10 @@
 import type { Vm } from "../kvm/kvm.js";
 import { openGrants } from "../sandbox/grants.js";
 import type { Manifest } from "../sandbox/manifest.js";
+import { describeWeakness } from "../sandbox/pieces.js";
 import { type Proof, proofOf } from "../sandbox/proof.js";
 import { type DeviceExit, type DeviceProcess, spawnDevice } from "../sandbox/spawn.js";
-import { verifyFilter, verifyProof } from "../sandbox/verify.js";
+import { verifyFilter, verifyProof, weaknessesIn } from "../sandbox/verify.js";
 import type { DeviceConfig, UntimedEvent } from "./config.js";
 import { EventFd } from "./eventfd.js";
 import { type Inspection, inspectDevice } from "./inspect.js";
@@ -34,6 +35,8 @@ export class DeviceSlot {
   ready = false;
   /** Given up: it will not be started again. */
   failed = false;
+  /** The last thing that the device said: before it is ready, why it cannot be. */
+  lastLog: string | undefined;
   readonly #inspection: Inspection;
   readonly #allowWeak: boolean;
   readonly #notify: EventFd[];
@@ -130,18 +133,23 @@ export class DeviceSlot {
   /**
    * The event that tells of a confined device, from what the kernel says of its process.
    *
+   * @param report what the process says of itself: believed only in what it lacks
    * @throws VmmError ERR_SANDBOX when it is less confined than was asked for
    */
-  readyEvent(): UntimedEvent {
+  readyEvent(report: object): UntimedEvent {
     const proof = this.proof();
     const { id, isolation, seccomp } = this.config;
     const confined = isolation === "process";
+    const known = this.#process?.weak ?? [];
+    const said = this.#allowWeak ? weaknessesIn(report) : [];
+    const weak = [...known, ...said.filter(({ piece }) => known.every((k) => k.piece !== piece))];
     if (confined) {
       const grantCount = this.#inspection.grants.length;
-      verifyProof(proof, { id, seccomp, grantCount, allowWeak: this.#allowWeak });
+      verifyProof(proof, { id, seccomp, grantCount, weak });
     }
     const { syscalls } = this.#inspection;
-    const filtered = confined && seccomp !== "off";
+    const unfiltered = weak.some(({ piece }) => piece === "system call filter");
+    const filtered = confined && seccomp !== "off" && !unfiltered;
     return {
       event: "device-ready",
       id,
@@ -151,6 +159,7 @@ export class DeviceSlot {
       fds: proof.fds.length,
       wxPages: proof.wxPages,
       startMs: performance.now() - this.#startedAt,
+      ...(weak.length > 0 ? { weak: weak.map(describeWeakness) } : {}),
     };
   }
 

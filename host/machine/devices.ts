@@ -111,10 +111,11 @@ export class DeviceSet {
     const { id } = slot.config;
     switch (report.type) {
       case "log":
+        slot.lastLog = report.text;
         this.#emit({ event: "log", level: "info", id, text: report.text });
         break;
       case "ready":
-        this.#deviceReady(slot);
+        this.#deviceReady(slot, report.report);
         break;
       case "stuck":
         this.#emit({ event: "log", level: "warning", id, text: `killed: ${report.reason}` });
@@ -145,9 +146,9 @@ export class DeviceSet {
   }
 
   /** The device says that it is confined; only what /proc says of it counts. */
-  #deviceReady(slot: DeviceSlot): void {
+  #deviceReady(slot: DeviceSlot, report: object): void {
     try {
-      this.#emit(slot.readyEvent());
+      this.#emit(slot.readyEvent(report));
     } catch (error) {
       slot.kill();
       this.#settleReady?.reject(error as Error);
@@ -166,7 +167,9 @@ export class DeviceSet {
     const { id } = slot.config;
     this.#emit({ event: "device-exit", id, reason: death.reason });
     if (!slot.ready) {
-      this.#fail(`Device ${id} ended before it was ready: ${death.reason}`);
+      const why =
+        slot.lastLog === undefined ? "" : `: ${slot.lastLog.split(": device says: ").at(-1)}`;
+      this.#fail(`Device ${id} ended before it was ready: ${death.reason}${why}`);
       return;
     }
     const verdict = slot.restarts.died(death.answered);

@@ -66,7 +66,7 @@ interface AttachInline {
 
 /** I/O worker → supervisor. */
 export type IoReport =
-  | { type: "ready"; device: number; report: unknown }
+  | { type: "ready"; device: number; report: object }
   | { type: "closed"; device: number; answered: number }
   | { type: "broken"; device: number; answered: number; reason: string }
   | { type: "stuck"; device: number; reason: string }

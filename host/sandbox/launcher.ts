@@ -14,6 +14,7 @@ import {
   PROT_READ,
   PROT_WRITE,
 } from "../ffi/memory.js";
+import type { Piece } from "./pieces.js";
 import { syscallNumber } from "./syscalls.js";
 
 /**
@@ -77,16 +78,24 @@ interface Step {
   syscall: string;
   args: readonly Argument[];
   what: string;
+  piece: Piece | undefined;
 }
 
 /** A child that did not get as far as execve(2): which step failed, and why. */
 export class LaunchError extends VmmError {
   readonly step: string;
+  /** The piece of the sandbox that the step belongs to, if a start is possible without. */
+  readonly piece: Piece | undefined;
+  override readonly errno: number;
+  override readonly syscall: string;
 
-  constructor(step: string, syscall: string, errno: number) {
-    const message = `Cannot set up the sandbox: ${step}: ${syscall}: ${errnoName(errno)}`;
-    super("ERR_SANDBOX", message, { errno, syscall });
-    this.step = step;
+  constructor({ what, syscall, piece }: Omit<Step, "args">, errno: number) {
+    const message = `Cannot set up the sandbox: ${what}: ${syscall}: ${errnoName(errno)}`;
+    super("ERR_SANDBOX", message);
+    this.step = what;
+    this.piece = piece;
+    this.errno = errno;
+    this.syscall = syscall;
   }
 }
 
@@ -163,10 +172,17 @@ function waitFor(pid: number): void {
 /** Collects the steps of one start. */
 export class Launch {
   readonly #steps: Step[] = [];
+  #piece: Piece | undefined;
+
+  /** The steps that follow belong to `piece`; undefined: nothing starts without them. */
+  for(piece: Piece | undefined): this {
+    this.#piece = piece;
+    return this;
+  }
 
   /** @param what the step in a user's words, for the message if it fails */
   step(what: string, syscall: string, ...args: Argument[]): this {
-    this.#steps.push({ what, syscall, args });
+    this.#steps.push({ what, syscall, args, piece: this.#piece });
     return this;
   }
 
@@ -183,11 +199,11 @@ export class Launch {
     try {
       for (const [i, step] of this.#steps.entries()) script.write(i, step);
       const pid = libc.callAt(interpreter(), script.address);
-      for (const [i, { what, syscall }] of this.#steps.entries()) {
+      for (const [i, step] of this.#steps.entries()) {
         const result = script.result(i);
         if (result >= 0) continue;
         if (pid > 0) waitFor(pid);
-        throw new LaunchError(what, syscall, -result);
+        throw new LaunchError(step, -result);
       }
       return pid;
     } finally {

@@ -17,6 +17,7 @@ import { GRANT_FD_FIRST, SOCKET_FD, STDERR_FD } from "./descriptors.js";
 import type { GrantedFd } from "./grants.js";
 import { denyEverything } from "./landlock.js";
 import { CAPABILITY, PRCTL, RLIMIT, SECCOMP, SIGNAL } from "./linux.js";
+import { indispensable, type Piece, refusal, type Weakness } from "./pieces.js";
 import { type Policy, policyOf, syscallsOf } from "./policy.js";
 import { prime } from "./prime.js";
 import { type ImportedFunction, MEMORY_PAGES_MAX } from "./sections.js";
@@ -50,8 +51,10 @@ export interface DeviceSetup {
   grants: GrantedFd[];
   /** Pid of the VMM as the process sees it: 0 across a pid namespace. */
   parentPid: number;
-  /** Pieces of the sandbox that this kernel does not give and the user accepted to miss. */
-  weak: string[];
+  /** The user accepts to miss what this kernel refuses (pieces.ts). */
+  allowWeak: boolean;
+  /** What is missing already. */
+  weak: Weakness[];
 }
 
 /** What the process did; the VMM believes only what it measures itself (proof.ts). */
@@ -64,16 +67,15 @@ export interface LockdownReport {
   wxPages: number;
   /** ABI of the Landlock that denies everything; 0 where the kernel has none. */
   landlock: number;
-  weak: string[];
+  /** All that is missing. */
+  weak: Weakness[];
 }
 
 function must(result: number, what: string): void {
   if (result === 0) return;
   const number = errno();
-  throw new VmmError("ERR_SANDBOX", `Cannot confine the device: ${what}: ${errnoName(number)}`, {
-    errno: number,
-    syscall: what,
-  });
+  const message = `Cannot confine the device: ${what}: ${errnoName(number)}`;
+  throw indispensable(message, { errno: number, syscall: what });
 }
 
 function set(option: keyof typeof PRCTL, value: number): void {
@@ -214,6 +216,22 @@ function filterSyscalls(policy: Policy, mode: SeccompMode): void {
   must(result, "seccomp");
 }
 
+/** Does `action`; if the kernel refuses, that is an error, or where allowed one more weakness. */
+function unlessWeak(
+  piece: Piece,
+  { allowed, weak }: { allowed: boolean; weak: Weakness[] },
+  action: () => void,
+): void {
+  try {
+    action();
+  } catch (error) {
+    if (!(error instanceof VmmError) || error.errno === undefined) throw error;
+    const refused = { piece, why: `${error.syscall}: ${errnoName(error.errno)}` };
+    if (!allowed) throw refusal("Cannot confine the device", [refused], error.errno);
+    weak.push(refused);
+  }
+}
+
 /**
  * Confines this process for good. Afterwards it has a main thread and one that sleeps for ever, no
  * signal handlers, the descriptors 0–3 and its grants, and the system calls of its policy. It must
@@ -223,7 +241,9 @@ function filterSyscalls(policy: Policy, mode: SeccompMode): void {
  * @throws VmmError ERR_SANDBOX, and then the process is not confined and must end
  */
 export function lockDown(setup: DeviceSetup, imports: readonly ImportedFunction[]): LockdownReport {
-  const { grants, seccomp, weak } = setup;
+  const { grants, seccomp } = setup;
+  const weak = [...setup.weak];
+  const lacks = (piece: Piece) => weak.some((each) => each.piece === piece);
   const policy = policyOf({ socketFd: SOCKET_FD, grants, imports });
   prime();
   const threads = endIdleThreads();
@@ -235,11 +255,17 @@ export function lockDown(setup: DeviceSetup, imports: readonly ImportedFunction[
   limitResources(grants);
   // Not to be traced, nor looked at by strangers. Its parent may look because it owns the
   // namespace; without one it could not, and what it cannot measure it cannot trust.
-  if (weak.length === 0) set("PR_SET_DUMPABLE", 0);
+  if (!lacks("not dumpable")) set("PR_SET_DUMPABLE", 0);
   dropCapabilities();
   set("PR_SET_NO_NEW_PRIVS", 1);
-  const landlock = denyEverything();
+  const weakness = { allowed: setup.allowWeak, weak };
+  let landlock = 0;
+  if (!lacks("Landlock")) {
+    unlessWeak("Landlock", weakness, () => {
+      landlock = denyEverything();
+    });
+  }
   const syscalls = syscallsOf(policy);
-  filterSyscalls(policy, seccomp);
+  unlessWeak("system call filter", weakness, () => filterSyscalls(policy, seccomp));
   return { seccomp, syscalls, rules: policy.rules.length, fds, threads, wxPages, landlock, weak };
 }

@@ -1,10 +1,22 @@
 // The steps between clone(2) and execve(2): descriptors in place, new namespaces, a root of its
-// own, no user and no capability that means anything outside.
+// own, no user and no capability that means anything outside; and which pieces of that can be done
+// without where a kernel refuses them.
 
 import { readFileSync } from "node:fs";
+import { errnoName, VmmError } from "../errors.js";
 import { landlockAbi, startLayer } from "./landlock.js";
 import { Launch, LaunchError } from "./launcher.js";
 import { allBits, CLONE, PRCTL, RLIMIT, SECUREBITS, SIGNAL } from "./linux.js";
+import {
+  indispensable,
+  NAMESPACE_FLAGS,
+  NAMESPACES,
+  type Namespace,
+  type Piece,
+  refusal,
+  type Weakness,
+  withConsequences,
+} from "./pieces.js";
 import { enterRoot, NODE_INSIDE, pathInside } from "./root.js";
 
 /** "nobody", the user and group that own nothing. */
@@ -19,7 +31,10 @@ const HOSTNAME = "bulkhead";
  * adds 30. A hostile one of 5 kB makes V8 allocate a gigabyte, and more with every further byte.
  */
 const START_DATA_BYTES_MAX = 160 * 1024 * 1024;
-const { CLONE_VFORK, CLONE_NEWUSER, ...CLONE_NEW } = CLONE;
+const FORK = CLONE.CLONE_VFORK | SIGNAL.SIGCHLD;
+
+/** Pieces that a start does without. */
+type Missing = ReadonlySet<Piece>;
 
 export interface Program {
   /** Program to run: a file of the package, outside its namespaces. */
@@ -49,23 +64,32 @@ function dropPrivileges(launch: Launch): void {
   launch.step("make root mean nothing", "prctl", PRCTL.PR_SET_SECUREBITS, bits, 0, 0, 0);
 }
 
+/** The ABI of Landlock; refused, it is a piece of the sandbox as any other. */
+function askForLandlock(): number {
+  try {
+    return landlockAbi();
+  } catch (error) {
+    if (!(error instanceof VmmError)) throw error;
+    const { errno = 0, syscall = "" } = error;
+    throw new LaunchError({ what: "ask for Landlock", syscall, piece: "Landlock" }, errno);
+  }
+}
+
 /** The first layer of Landlock (landlock.ts), for the threads that node will start. */
 function enterLandlock(launch: Launch, fd: number): void {
-  const abi = landlockAbi();
+  const abi = askForLandlock();
   if (abi === 0) return;
-  launch.step("give up privileges", "prctl", PRCTL.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   for (const [call, ...args] of startLayer(abi, fd)) {
-    launch.step("leave only reading and executing", call, ...args);
+    launch.for("Landlock").step("leave only reading and executing", call, ...args);
   }
+  launch.for(undefined);
 }
 
 function execute(launch: Launch, program: Program, paths: { node: string; entry: string }): void {
   const argv = [paths.node, ...program.nodeFlags, paths.entry, program.argument];
   const dataMax = limitOf(START_DATA_BYTES_MAX);
-  enterLandlock(launch, program.fds.length);
   launch
     .step("limit the memory of its start", "prlimit64", 0, RLIMIT.RLIMIT_DATA, dataMax, 0)
-    .step("make root mean nothing", "prctl", PRCTL.PR_SET_SECUREBITS, allBits(SECUREBITS), 0, 0, 0)
     .step("end with the VMM", "prctl", PRCTL.PR_SET_PDEATHSIG, SIGNAL.SIGKILL, 0, 0, 0)
     .step("execute node", "execve", paths.node, argv, program.environment);
 }
@@ -83,13 +107,12 @@ function mapUser(launch: Launch, fd: number): void {
   write("gid_map", `0 ${process.getegid?.()} 1`);
 }
 
-/** From root to nobody, and into a user namespace in which even that is nobody. */
+/** From root to nobody. */
 function becomeNobody(launch: Launch): void {
   launch
     .step("leave all groups", "setgroups", 0, 0)
     .step("become nobody", "setresgid", NOBODY, NOBODY, NOBODY)
-    .step("become nobody", "setresuid", NOBODY, NOBODY, NOBODY)
-    .step("enter a user namespace", "unshare", CLONE_NEWUSER);
+    .step("become nobody", "setresuid", NOBODY, NOBODY, NOBODY);
 }
 
 /** Whether root is the real one, or one that has a nobody to become (user_namespaces(7)). */
@@ -104,51 +127,121 @@ function canBecomeNobody(): boolean {
   return mapsNobody("/proc/self/uid_map") && mapsNobody("/proc/self/gid_map");
 }
 
-function launchAs(user: "nobody" | "self", program: Program): number {
-  const newUser = user === "self" ? CLONE_NEWUSER : 0;
-  const flags = allBits(CLONE_NEW) | CLONE_VFORK | SIGNAL.SIGCHLD | newUser;
-  const launch = new Launch().step(CREATE, "clone", flags, 0, 0, 0, 0);
-  placeDescriptors(launch, program.fds);
-  if (user === "self") mapUser(launch, program.fds.length);
-  launch.step("set the host name", "sethostname", HOSTNAME, HOSTNAME.length);
-  enterRoot(launch, program.entry);
-  if (user === "nobody") becomeNobody(launch);
-  dropPrivileges(launch);
-  execute(launch, program, { node: NODE_INSIDE, entry: pathInside(program.entry) });
-  return launch.run();
+/** Namespaces, by the flag of clone(2) for each, that are wanted although `without` is missing. */
+function wanted(without: Missing): Namespace[] {
+  return NAMESPACES.filter((name) => !without.has(`${name} namespace`));
 }
 
 /**
- * Starts `program` in new user, mount, pid, net, ipc, uts and cgroup namespaces and a minimal root.
- * Root starts it as nobody; anybody else as himself, but without any right that this user has.
- *
- * @returns its pid
- * @throws LaunchError naming the step that this kernel refuses
+ * Root becomes nobody, whose user namespace comes after that; anybody else is himself in one that
+ * must be there before the others.
  */
-export function launchIsolated(program: Program): number {
-  if (canBecomeNobody()) {
-    try {
-      return launchAs("nobody", program);
-    } catch (error) {
-      // A root without CAP_SYS_ADMIN, as in many containers, is no more than an ordinary user.
-      if (!(error instanceof LaunchError) || error.step !== CREATE) throw error;
-    }
-  }
-  return launchAs("self", program);
-}
-
-/** Starts `program` as it is, where there are no namespaces to be had. */
-export function launchWeak(program: Program): number {
-  const flags = CLONE_VFORK | SIGNAL.SIGCHLD;
-  const launch = new Launch().step("create a process", "clone", flags, 0, 0, 0, 0);
+function launchAs(user: "nobody" | "self", program: Program, without: Missing): number {
+  const names = wanted(without).filter((name) => user === "self" || name !== "user");
+  const flags = names.reduce((all, name) => all | NAMESPACE_FLAGS[name], 0);
+  const hasUser = !without.has("user namespace");
+  const hasRoot = !without.has("root directory");
+  const launch = new Launch().step(CREATE, "clone", flags | FORK, 0, 0, 0, 0);
   placeDescriptors(launch, program.fds);
-  if (process.geteuid?.() === 0) dropPrivileges(launch);
-  execute(launch, program, { node: process.execPath, entry: program.entry });
+  if (user === "self" && hasUser) mapUser(launch.for("user namespace"), program.fds.length);
+  if (!without.has("uts namespace")) {
+    launch.for("uts namespace").step("name it", "sethostname", HOSTNAME, HOSTNAME.length);
+  }
+  if (hasRoot) enterRoot(launch.for("root directory"), program.entry);
+  if (user === "nobody") becomeNobody(launch.for("change of user"));
+  if (user === "nobody" && hasUser) {
+    launch.for("user namespace").step("enter a user namespace", "unshare", CLONE.CLONE_NEWUSER);
+  }
+  launch.for(undefined);
+  // Whoever is no root, here or in his namespace, has nothing to drop, and would not be allowed to.
+  if (hasUser || (user === "self" && process.geteuid?.() === 0)) dropPrivileges(launch);
+  launch.step("give up privileges", "prctl", PRCTL.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  if (!without.has("Landlock")) enterLandlock(launch, program.fds.length);
+  const inside = { node: NODE_INSIDE, entry: pathInside(program.entry) };
+  execute(launch, program, hasRoot ? inside : { node: process.execPath, entry: program.entry });
   return launch.run();
 }
 
-/** What to tell a user whose kernel refuses a step. */
-export function hintFor(error: LaunchError): string {
-  if (error.step !== CREATE) return "";
-  return ", are user namespaces switched off here (sysctl user.max_user_namespaces, a container)?";
+/** Whether `error` only says that this root may not do what root may, as in many containers. */
+function isNoRealRoot(error: unknown): boolean {
+  if (!(error instanceof LaunchError)) return false;
+  return error.step === CREATE || error.piece === "change of user";
+}
+
+/** Root starts a program as nobody; anybody else as himself, without any right that he has. */
+function launchWithout(program: Program, without: Missing): number {
+  if (!without.has("change of user") && canBecomeNobody()) {
+    try {
+      return launchAs("nobody", program, without);
+    } catch (error) {
+      if (!isNoRealRoot(error)) throw error;
+    }
+  }
+  return launchAs("self", program, without);
+}
+
+/** The errno of clone(2) with these flags; 0 if it works. Its child ends at once. */
+function errnoOfClone(flags: number): number {
+  const launch = new Launch().step(CREATE, "clone", flags | FORK, 0, 0, 0, 0);
+  try {
+    // The list must end in a child that ends, and that is what a step without success does.
+    return launch.step("end", "close", -1).run();
+  } catch (error) {
+    if (!(error instanceof LaunchError)) throw error;
+    return error.step === CREATE ? error.errno : 0;
+  }
+}
+
+/** Which of the namespaces that were asked for together clone(2) refuses, each tried alone. */
+function refusedNamespaces(without: Missing): Weakness[] {
+  if (errnoOfClone(0) !== 0) return [];
+  const names = wanted(without);
+  const user = names.includes("user") ? NAMESPACE_FLAGS.user : 0;
+  const refused = (name: Namespace): Weakness[] => {
+    const errno = errnoOfClone(NAMESPACE_FLAGS[name] | user);
+    const why = `clone: ${errnoName(errno)}`;
+    return errno === 0 ? [] : [{ piece: `${name} namespace`, why }];
+  };
+  const first = user === 0 ? [] : refused("user"); // the others depend on it
+  return first.length > 0 ? first : names.flatMap(refused);
+}
+
+function refusedBy(error: LaunchError, without: Missing): Weakness[] {
+  if (error.step === CREATE) return refusedNamespaces(without);
+  if (error.piece === undefined) return [];
+  return [{ piece: error.piece, why: `${error.syscall}: ${errnoName(error.errno)}` }];
+}
+
+/** A started program, and the pieces of the sandbox that it does not have. */
+export interface Launched {
+  pid: number;
+  weak: Weakness[];
+}
+
+/**
+ * Starts a program in new user, mount, pid, net, ipc, uts and cgroup namespaces, a minimal root and
+ * the first layer of Landlock.
+ *
+ * @param programOf the program, given the pieces that it will not have
+ * @param options allowWeak: start without the pieces that this kernel refuses, and only those;
+ *   weak: pieces that are not even tried
+ * @throws VmmError ERR_SANDBOX naming the pieces that this kernel refuses
+ */
+export function launchConfined(
+  programOf: (weak: Weakness[]) => Program,
+  options: { allowWeak: boolean; weak?: readonly Weakness[] },
+): Launched {
+  let weak = withConsequences(options.weak ?? []);
+  for (;;) {
+    const without: Missing = new Set(weak.map(({ piece }) => piece));
+    try {
+      return { pid: launchWithout(programOf(weak), without), weak };
+    } catch (error) {
+      if (!(error instanceof LaunchError)) throw error;
+      const refused = refusedBy(error, without).filter(({ piece }) => !without.has(piece));
+      if (refused.length === 0) throw indispensable(error.message, error);
+      if (!options.allowWeak) throw refusal("Cannot set up the sandbox", refused, error.errno);
+      weak = withConsequences([...weak, ...refused]);
+    }
+  }
 }

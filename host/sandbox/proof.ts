@@ -3,10 +3,7 @@
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { VmmError } from "../errors.js";
 import { WRITABLE_EXECUTABLE } from "./lockdown.js";
-
-/** Namespaces of namespaces(7) that a device has of its own. */
-export const NAMESPACES = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup"] as const;
-export type Namespace = (typeof NAMESPACES)[number];
+import { NAMESPACES, type Namespace } from "./pieces.js";
 
 /** An open descriptor and what /proc says it is: a path, or `socket:[123]`. */
 export interface OpenFd {
@@ -19,7 +16,7 @@ export interface Proof {
   threads: number;
   /** Seccomp mode that every thread is in: 2 is a filter; 0 if any thread has none. */
   seccomp: number;
-  /** Filters of the thread that has the fewest. */
+  /** Filters of the thread that has the fewest, those around the VMM not counted. */
   seccompFilters: number;
   noNewPrivs: boolean;
   /** Effective, permitted, inheritable and ambient capabilities of all threads together. */
@@ -78,9 +75,14 @@ function wxPagesOf(proc: string): number {
 }
 
 function ownNamespaces(proc: string): Namespace[] {
-  const link = (of: string, name: Namespace) => readlinkSync(`${of}/ns/${name}`);
+  const kinds = readdirSync("/proc/self/ns"); // those that this kernel has
+  const link = (of: string, name: Namespace) =>
+    kinds.includes(name) ? readlinkSync(`${of}/ns/${name}`) : undefined;
   return NAMESPACES.filter((name) => link(proc, name) !== link("/proc/self", name));
 }
+
+/** Filters that were around the VMM when it started, a container's, and so are around all else. */
+const FILTERS_AROUND = decimal(statusOf("/proc/self/status"), "Seccomp_filters");
 
 function measure(pid: number): Proof {
   const proc = `/proc/${pid}`;
@@ -94,7 +96,7 @@ function measure(pid: number): Proof {
     pid,
     threads: threads.length,
     seccomp: Math.min(...every("Seccomp")),
-    seccompFilters: Math.min(...every("Seccomp_filters")),
+    seccompFilters: Math.min(...every("Seccomp_filters")) - FILTERS_AROUND,
     noNewPrivs: every("NoNewPrivs").every((value) => value === 1),
     capabilities: capabilities.toString(16).padStart(16, "0"),
     signalsCaught: main.get("SigCgt") ?? "",

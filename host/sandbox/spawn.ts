@@ -10,10 +10,10 @@ import { checked, fcntl, socketpair, syscall } from "../ffi/libc.js";
 import { Mapping } from "../ffi/memory.js";
 import { GRANT_FD_FIRST } from "./descriptors.js";
 import { type GrantedFd, openGrants, type ResolvedGrant } from "./grants.js";
-import { LaunchError } from "./launcher.js";
 import { FCNTL, SIGNAL } from "./linux.js";
 import type { DeviceSetup, SeccompMode } from "./lockdown.js";
-import { hintFor, launchIsolated, launchWeak, type Program } from "./namespaces.js";
+import { launchConfined, type Program } from "./namespaces.js";
+import type { Weakness } from "./pieces.js";
 import { LIBRARIES_INSIDE } from "./root.js";
 import { syscallNumber } from "./syscalls.js";
 
@@ -77,7 +77,7 @@ export interface SpawnOptions {
   module: string;
   grants: readonly ResolvedGrant[];
   seccomp: SeccompMode;
-  /** Start without namespaces where this kernel, or this user, cannot have them. */
+  /** Start without the pieces that this kernel, or this user, cannot have (pieces.ts). */
   allowWeak?: boolean;
   /** Program of the process: the device runtime, unless a test has another. */
   entry?: string;
@@ -170,14 +170,17 @@ export class DeviceProcess {
   readonly pid: number;
   /** The VMM's end of the socket: SOCK_SEQPACKET, non-blocking, close-on-exec. */
   readonly socketFd: number;
-  /** Pieces of the sandbox that are missing; empty unless `allowWeak` was set. */
-  readonly weak: readonly string[];
+  /** What its start had to do without; empty unless `allowWeak` was set. */
+  readonly weak: readonly Weakness[];
   #stderr = "";
   #exit: DeviceExit | undefined;
   readonly #listeners: ((exit: DeviceExit) => void)[] = [];
   #socketOpen = true;
 
-  constructor(pid: number, ends: { socketFd: number; stderrFd: number; weak: readonly string[] }) {
+  constructor(
+    pid: number,
+    ends: { socketFd: number; stderrFd: number; weak: readonly Weakness[] },
+  ) {
     this.pid = pid;
     this.socketFd = ends.socketFd;
     this.weak = ends.weak;
@@ -242,33 +245,11 @@ function waitFor(pid: number, options: number): number | undefined {
   return result === pid ? value : undefined;
 }
 
-/** Starts the program, isolated if at all possible; without namespaces only if the user said so. */
-function launch(options: SpawnOptions, programOf: (setup: Isolation) => Program): Launched {
-  const isolated = { parentPid: 0, weak: [] };
-  try {
-    return { pid: launchIsolated(programOf(isolated)), weak: [] };
-  } catch (error) {
-    if (!(error instanceof LaunchError)) throw error;
-    if (!options.allowWeak) {
-      throw new VmmError("ERR_SANDBOX", `${error.message}${hintFor(error)}`, error);
-    }
-    const weak = [`no namespaces and no root of its own: ${error.message}`];
-    return { pid: launchWeak(programOf({ parentPid: process.pid, weak })), weak };
-  }
-}
-
-type Isolation = Pick<DeviceSetup, "parentPid" | "weak">;
-
-interface Launched {
-  pid: number;
-  weak: readonly string[];
-}
-
 /**
  * Starts a device process. It confines itself and then says READY on the socket.
  *
  * @throws VmmError ERR_FILE (module), ERR_GRANT (a grant cannot be opened), ERR_SANDBOX (a
- *   namespace cannot be had and `allowWeak` is not set)
+ *   piece of the sandbox cannot be had and `allowWeak` is not set)
  */
 export function spawnDevice(options: SpawnOptions): DeviceProcess {
   const { id, seccomp } = options;
@@ -284,13 +265,15 @@ export function spawnDevice(options: SpawnOptions): DeviceProcess {
     ...granted.map(({ fd }) => stage(fd)),
   ];
   const grants = granted.map((grant, i) => ({ ...grant, fd: GRANT_FD_FIRST + i }));
-  const programOf = (isolation: Isolation): Program => {
-    const setup: DeviceSetup = { id, isolation: "process", seccomp, grants, ...isolation };
-    const argument = JSON.stringify(setup);
+  const allowWeak = options.allowWeak === true;
+  const programOf = (weak: Weakness[]): Program => {
+    const parentPid = weak.some(({ piece }) => piece === "pid namespace") ? process.pid : 0;
+    const isolation = { isolation: "process", parentPid, allowWeak, weak } as const;
+    const argument = JSON.stringify({ id, seccomp, grants, ...isolation } satisfies DeviceSetup);
     return { entry, nodeFlags: NODE_FLAGS, argument, environment: ENVIRONMENT, fds };
   };
   try {
-    const { pid, weak } = launch(options, programOf);
+    const { pid, weak } = launchConfined(programOf, { allowWeak });
     return new DeviceProcess(pid, { socketFd: socket.ours, stderrFd: stderr.ours, weak });
   } catch (error) {
     closeSync(socket.ours);

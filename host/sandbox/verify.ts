@@ -4,7 +4,8 @@ import { VmmError } from "../errors.js";
 import { GRANT_FD_FIRST, SOCKET_FD } from "./descriptors.js";
 import { liveSyscalls } from "./live-filter.js";
 import type { SeccompMode } from "./lockdown.js";
-import { NAMESPACES, type Proof } from "./proof.js";
+import { isPiece, NAMESPACES, type Piece, type Weakness } from "./pieces.js";
+import type { Proof } from "./proof.js";
 
 /** Mode 2 of /proc/PID/status, Seccomp: a filter (proc(5)). */
 const SECCOMP_MODE_FILTER = 2;
@@ -14,8 +15,32 @@ export interface Expected {
   seccomp: SeccompMode;
   /** Descriptors granted. */
   grantCount: number;
-  /** The user accepted that this kernel, or this user, cannot have every piece. */
-  allowWeak: boolean;
+  /** The pieces that it is known to lack; empty unless the user accepted that. */
+  weak: readonly Weakness[];
+}
+
+/** Pieces that only the process itself can find missing, at its lock-down. */
+const FOUND_INSIDE: readonly Piece[] = ["system call filter", "Landlock"];
+/** An errno's name behind a system call's. */
+const WHY = /^\w{1,40}: [\w ]{1,40}$/;
+
+/**
+ * What a process says in READY that its lock-down had to do without. Its module has run by then, so
+ * only what may be missing is taken from it, and at most once.
+ */
+export function weaknessesIn(report: object): Weakness[] {
+  const { weak } = report as { weak?: unknown };
+  const all = Array.isArray(weak) ? (weak as unknown[]) : [];
+  return FOUND_INSIDE.flatMap((piece) => {
+    const claims = all.filter((each): each is Partial<Weakness> => isClaim(each, piece));
+    const why = claims[0]?.why;
+    return claims.length === 0 ? [] : [{ piece, why: WHY.test(String(why)) ? String(why) : "?" }];
+  });
+}
+
+function isClaim(value: unknown, piece: Piece): boolean {
+  if (typeof value !== "object" || value === null || !("piece" in value)) return false;
+  return isPiece(value.piece) && value.piece === piece;
 }
 
 /** What of the sandbox is missing, in a user's words; empty when everything is there. */
@@ -26,8 +51,11 @@ export function missingFrom(proof: Proof, expected: Expected): string[] {
   };
   const fdsMax = GRANT_FD_FIRST + expected.grantCount;
   const extra = proof.fds.filter(({ fd }) => fd >= fdsMax || fd === SOCKET_FD + 1);
-  if (expected.seccomp !== "off") {
-    need(proof.seccomp === SECCOMP_MODE_FILTER, "a system call filter on every thread");
+  const lacks = (piece: Piece) => expected.weak.some((each) => each.piece === piece);
+  if (expected.seccomp !== "off" && !lacks("system call filter")) {
+    // Where a container's filter is around the VMM, that alone makes the mode of all the same.
+    const filtered = proof.seccomp === SECCOMP_MODE_FILTER && proof.seccompFilters > 0;
+    need(filtered, "a system call filter of its own on every thread");
   }
   need(proof.noNewPrivs, "no_new_privs on every thread");
   need(/^0+$/.test(proof.capabilities), `no capabilities (it has ${proof.capabilities})`);
@@ -36,10 +64,9 @@ export function missingFrom(proof: Proof, expected: Expected): string[] {
     extra.length === 0,
     `no descriptors but its own (it has ${extra.map(({ target }) => target)})`,
   );
-  if (!expected.allowWeak) {
-    const shared = NAMESPACES.filter((name) => !proof.namespaces.includes(name));
-    need(shared.length === 0, `namespaces of its own (it shares ${shared.join(", ")})`);
-  }
+  const wanted = NAMESPACES.filter((name) => !lacks(`${name} namespace`));
+  const shared = wanted.filter((name) => !proof.namespaces.includes(name));
+  need(shared.length === 0, `namespaces of its own (it shares ${shared.join(", ")})`);
   return missing;
 }
 

@@ -4,13 +4,14 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { recv } from "../../host/ffi/libc.js";
 import { Mapping } from "../../host/ffi/memory.js";
+import type { Weakness } from "../../host/sandbox/pieces.js";
 import { type Proof, proofOf } from "../../host/sandbox/proof.js";
 import { spawnDevice } from "../../host/sandbox/spawn.js";
 import { Guard } from "../support/guard.js";
 import { childProgram } from "./program.js";
 
 export interface Result {
-  weak?: readonly string[];
+  weak?: readonly Weakness[];
   proof?: Proof;
   error?: string;
 }

@@ -8,6 +8,8 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { NAMESPACE_FLAGS } from "../../host/sandbox/pieces.js";
+import type { Refusal } from "../support/lesser-kernel.js";
 import { skip } from "../support/skip.js";
 import type { Result } from "./as-user.js";
 import { childModule } from "./support.js";
@@ -37,6 +39,7 @@ const module = path.join(copy, "child.wasm");
 fs.copyFileSync(childModule(), module);
 spawnSync("chmod", ["-R", "a+rX", copy]);
 
+const { EINVAL, EPERM } = os.constants.errno;
 const isRoot = process.geteuid?.() === 0;
 
 /** Why the commands in front of node cannot be used here. */
@@ -105,21 +108,66 @@ test("without namespaces a device does not start, and the error names them", () 
   const { error } = run(WITHOUT, { ...strict, before });
   assert.match(
     error ?? "",
-    /Cannot set up the sandbox: create namespaces: clone: ENOSPC, are user/,
+    /sandbox: user namespace: clone: ENOSPC, is the sysctl user.max_user_namespaces 0/,
   );
 });
 
-test("without namespaces a weak sandbox says what it lacks and has the rest", () => {
+test("without user namespaces a weak sandbox lacks just those, and says so", () => {
   const reason = missing(WITHOUT);
   if (reason !== undefined) return skip(reason);
   const { error, weak, proof } = run(WITHOUT, { strength: "weak", before });
   assert.is(error, undefined);
-  assert.match(weak?.join() ?? "", /no namespaces and no root of its own: .*ENOSPC/);
+  assert.equal(
+    weak?.map(({ piece }) => piece),
+    ["user namespace", "not dumpable"],
+  );
+  assert.is(weak?.[0]?.why, "clone: ENOSPC");
   assert.is(proof?.seccomp, 2);
   assert.is(proof?.noNewPrivs, true);
   assert.is(proof?.capabilities, "0000000000000000");
   assert.is(proof?.wxPages, 0);
+  assert.equal(proof?.namespaces, ALL.slice(1));
+});
+
+/** An ordinary user on a kernel that refuses some calls. */
+function onLesserKernel(refusals: readonly Refusal[]): string[] {
+  const program = path.join(copy, "dist/test/support/lesser-kernel.js");
+  return [
+    ...(isRoot ? AS_USER : []),
+    process.execPath,
+    program,
+    JSON.stringify(refusals),
+    "/usr/bin/env",
+  ];
+}
+
+test("an ordinary user's weak sandbox lacks one namespace where the kernel lacks one", () => {
+  const refusal = { syscall: "clone", errno: EINVAL, bits: NAMESPACE_FLAGS.net };
+  const { error, weak, proof } = run(onLesserKernel([refusal]), { strength: "weak" });
+  assert.is(error, undefined);
+  assert.equal(weak, [{ piece: "net namespace", why: "clone: EINVAL" }]);
+  assert.equal(
+    proof?.namespaces,
+    ALL.filter((name) => name !== "net"),
+  );
+  assert.is(proof?.seccompFilters, 1);
+});
+
+test("an ordinary user without any namespace still gets all that needs none", () => {
+  const bits = Object.values(NAMESPACE_FLAGS).reduce((all, flag) => all | flag, 0);
+  const prefix = onLesserKernel([{ syscall: "clone", errno: EPERM, bits }]);
+  assert.match(run(prefix, strict).error ?? "", /user namespace: clone: EPERM, is it forbidden/);
+  const { error, weak, proof } = run(prefix, { strength: "weak" });
+  assert.is(error, undefined);
+  const pieces = ALL.map((name) => `${name} namespace`);
+  assert.equal(
+    weak?.map(({ piece }) => piece).sort(),
+    [...pieces, "change of user", "not dumpable", "root directory"].sort(),
+  );
   assert.equal(proof?.namespaces, []);
+  assert.is(proof?.seccompFilters, 1);
+  assert.is(proof?.noNewPrivs, true);
+  assert.is(proof?.wxPages, 0);
 });
 
 test.run();

@@ -9,7 +9,8 @@ import { openGrants } from "../../../host/sandbox/grants.js";
 import { Launch } from "../../../host/sandbox/launcher.js";
 import { CLONE, PRCTL, SIGNAL } from "../../../host/sandbox/linux.js";
 import type { DeviceSetup } from "../../../host/sandbox/lockdown.js";
-import { launchWeak, type Program } from "../../../host/sandbox/namespaces.js";
+import { launchConfined, type Program } from "../../../host/sandbox/namespaces.js";
+import { NAMESPACES, type Weakness, withConsequences } from "../../../host/sandbox/pieces.js";
 import { DeviceProcess, NODE_FLAGS, type SpawnOptions } from "../../../host/sandbox/spawn.js";
 import { syscallNumber } from "../../../host/sandbox/syscalls.js";
 
@@ -21,7 +22,11 @@ const F_DUPFD_CLOEXEC = 1030;
 const UINT_MAX = 0xffff_ffff;
 const STAGED_FD_FIRST = 64;
 const ENVIRONMENT = ["MALLOC_ARENA_MAX=1", "UV_THREADPOOL_SIZE=1", "TZ=UTC0"];
-const WEAK = ["nothing isolates it: a test wants to know what that would let happen"];
+const why = "a test wants to know what its absence would let happen";
+/** Everything that a start can do without, but Landlock. */
+const WEAK: Weakness[] = withConsequences(
+  NAMESPACES.map((name) => ({ piece: `${name} namespace`, why }) as const),
+);
 
 function pairOf(make: (address: number) => number): [ours: number, theirs: number] {
   const pair = Mapping.anonymous(8);
@@ -36,6 +41,11 @@ function stage(fd: number): number {
   const high = fcntl(fd, F_DUPFD_CLOEXEC, STAGED_FD_FIRST);
   closeSync(fd);
   return high;
+}
+
+/** A child in no namespaces of its own. */
+function launchWeak(program: Program): number {
+  return launchConfined(() => program, { allowWeak: false, weak: WEAK }).pid;
 }
 
 /** A child of this process with all that this process may do. */
@@ -83,6 +93,7 @@ export function spawnUnisolated(options: UnisolatedOptions): DeviceProcess {
     seccomp,
     grants,
     parentPid,
+    allowWeak: false,
     weak: WEAK,
   };
   const argument = JSON.stringify(setup);
