@@ -14,14 +14,29 @@ import {
   runInMachine,
 } from "./machine.js";
 
-/** A guest reads 64 bytes at a time, so this many bytes are 16,384 requests and interrupts. */
-const SAMPLE_BYTES = 1024 * 1024;
+/**
+ * A guest reads 64 bytes at a time, so this many bytes are 4,096 requests and interrupts. Each
+ * interrupt may also meet the emulator's fault (tries.ts), so there are not more of them.
+ */
+const SAMPLE_BYTES = 256 * 1024;
 
-function stockKernel(isolation: string): (place: Place) => string[] {
-  return ({ kernel, initrd }) => [
+/** A guest that oopses reboots at once, instead of staying there until its time is over. */
+const PARAMETERS = `console=ttyS0 quiet oops=panic panic=-1 test.bytes=${SAMPLE_BYTES}`;
+
+/** Whether the guest read something else than that many random bytes. */
+function isWrong(output: string): boolean {
+  const read = /^guest: read (\d+) bytes/m.exec(output);
+  const gzipped = /^guest: gzipped (\d+) bytes/m.exec(output);
+  if (read !== null && Number(read[1]) !== SAMPLE_BYTES) return true;
+  return gzipped !== null && Number(gzipped[1]) <= SAMPLE_BYTES;
+}
+
+function stockKernel(isolation: string): Job {
+  const args = ({ kernel, initrd }: Place) => [
     ...["run", "-k", kernel, "-i", initrd, "-m", "256M", "-c", "2", "--rng"],
-    ...["--isolation", isolation, "-p", `console=ttyS0 quiet test.bytes=${SAMPLE_BYTES}`],
+    ...["--isolation", isolation, "-p", PARAMETERS],
   ];
+  return { ...bulkhead(args), isWrong };
 }
 
 /** What the guest says of itself, as guest-init.sh prints it. */
@@ -56,7 +71,6 @@ const withoutVdsoClock: Job = {
     const run = bulkhead(({ guest }) => ["run", guest, "--rng"]).command(place);
     return ["sh", "-c", `echo hpet >${clock}; exec ${run.join(" ")}`];
   },
-  timeoutMs: 300_000,
 };
 
 const unavailable = machineUnavailable();
@@ -65,8 +79,8 @@ if (unavailable === undefined) {
 
   test.before(async () => {
     results = await runInMachine([
-      bulkhead(stockKernel("process")),
-      bulkhead(stockKernel("inline")),
+      stockKernel("process"),
+      stockKernel("inline"),
       bulkhead(({ guest }) => ["run", guest, "--rng"]),
       ...(emulationWanted() ? [withoutVdsoClock] : []),
     ]);

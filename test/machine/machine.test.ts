@@ -28,4 +28,13 @@ test("JobReader has no result for a job whose host vanished", () => {
   assert.not(reader.complete);
 });
 
+test("JobReader knows the job that was running, and what it had written", () => {
+  const reader = new JobReader();
+  assert.is(reader.unfinished, undefined);
+  reader.push("@@start 0\n\n@@end 0 0\n@@start 1\na line\nhalf a li");
+  assert.equal(reader.unfinished, { index: 1, output: "a line\n" });
+  reader.push("ne\n@@end 1 0\n");
+  assert.is(reader.unfinished, undefined);
+});
+
 test.run();

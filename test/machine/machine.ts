@@ -2,8 +2,8 @@
 // and otherwise on Debian's kernel in QEMU, which emulates a CPU that has it (AMD SVM). The
 // emulated host is made by build/machine.ts, and what goes on in it is in host-init.sh.
 //
-// The emulation is not perfect: about one emulated host in thirty vanishes with all that is in it.
-// What had not ended by then runs again in a fresh one, and the test log says so.
+// The emulation is not perfect: a host may vanish or hang with all that is in it, and a guest may
+// die of it. What runs again, and how often, is in tries.ts; the test log says so each time.
 
 import { spawn } from "node:child_process";
 import fs from "node:fs";
@@ -15,17 +15,24 @@ import { guestPath } from "../../build/guest.js";
 import { buildMachine, HOST_PATHS, type MachineImages } from "../../build/machine.js";
 import { missing } from "../support/debian.js";
 import { note } from "../support/skip.js";
+import { type HostReport, type JobResult, Tries } from "./tries.js";
+
+export type { JobResult } from "./tries.js";
 
 const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
 
-/** Emulated hosts to try for one set of jobs. */
-const HOSTS_MAX = 3;
-/** From starting QEMU to the first job, on a slow and busy machine. */
+/** From starting QEMU to the first job: four times what it takes on a busy machine. */
 const HOST_BOOT_MS = 120_000;
-/** Added to a job's own limit, which the emulated host watches: then the host itself is gone. */
+/** Added to a job's own limit, which the emulated host watches: then the host itself hangs. */
 const HOST_GRACE_MS = 30_000;
+/** A job, on an emulated host: four times what the longest takes on a busy machine. */
+const JOB_MS = 160_000;
+/** All jobs of a file with all their repetitions: less than the test runner's limit. */
+const MACHINE_MS_MAX = 1_080_000;
 const HOST_MEMORY_MB = 3000;
 const JOB_OUTPUT_BYTES_MAX = 8 * 1024 * 1024;
+/** Of the host's console, shown when it vanishes: one oops with a deep call trace. */
+const CONSOLE_BYTES = 32 * 1024;
 
 /** Where things are on the machine that a job runs on. */
 export interface Place {
@@ -45,23 +52,17 @@ export interface Place {
 export interface Job {
   /** Program and arguments. */
   command: (place: Place) => string[];
-  timeoutMs: number;
-}
-
-export interface JobResult {
-  /** Exit status; 137 when the time was over. */
-  status: number;
-  /** What it wrote to stdout and stderr. */
-  output: string;
-  seconds: number;
+  timeoutMs?: number;
+  /** Whether its output, however it ended, shows a wrong result; then it never runs again. */
+  isWrong?: (output: string) => boolean;
 }
 
 /** A job that runs `bulkhead` with these arguments. */
-export function bulkhead(args: (place: Place) => string[], timeoutMs = 300_000): Job {
+export function bulkhead(args: (place: Place) => string[]): Job {
   const command = (place: Place) => {
     return [place.node, path.join(place.checkout, "dist/bundle/cli/main.js"), ...args(place)];
   };
-  return { command, timeoutMs };
+  return { command };
 }
 
 function mayUseKvm(): boolean {
@@ -101,6 +102,10 @@ export function machineUnavailable(): string | undefined {
   }
 }
 
+function limitOf({ timeoutMs }: Job): number {
+  return timeoutMs ?? JOB_MS;
+}
+
 function quoted(word: string): string {
   return `'${word.replaceAll("'", `'\\''`)}'`;
 }
@@ -109,9 +114,9 @@ function quoted(word: string): string {
 function hostWithJobs(jobs: Map<number, Job>, directory: string): string {
   const place: Place = { ...HOST_PATHS, emulated: true };
   const cpio = new Cpio();
-  for (const [index, { command, timeoutMs }] of jobs) {
-    const line = command(place).map(quoted).join(" ");
-    const seconds = Math.ceil(timeoutMs / 1000);
+  for (const [index, job] of jobs) {
+    const line = job.command(place).map(quoted).join(" ");
+    const seconds = Math.ceil(limitOf(job) / 1000);
     cpio.file(
       path.join(HOST_PATHS.jobs, String(index)),
       `exec timeout -s KILL ${seconds} ${line}\n`,
@@ -136,12 +141,16 @@ function qemuArguments(initrd: string, consoleFile: string): string[] {
 }
 
 /** Reads `@@start`, output and `@@end` of jobs from the emulated host's second serial port. */
-export class JobReader {
+export class JobReader implements HostReport {
   readonly results = new Map<number, JobResult>();
   /** Whether the host said that all jobs are done. */
   complete = false;
   #current: { index: number; start: number; output: string } | undefined;
   #line = "";
+
+  get unfinished(): { index: number; output: string } | undefined {
+    return this.#current && { index: this.#current.index, output: this.#current.output };
+  }
 
   push(text: string): void {
     const lines = (this.#line + text).split("\n");
@@ -169,25 +178,60 @@ export class JobReader {
   }
 }
 
-/** Boots one emulated host; resolves to what it got done before it ended or vanished. */
-async function runHost(jobs: Map<number, Job>): Promise<JobReader> {
+/** Kills an emulated host that makes no progress: it hangs. */
+class HostWatch {
+  readonly #jobs: Map<number, Job>;
+  readonly #kill: () => void;
+  readonly #deadline: number;
+  #timer: NodeJS.Timeout | undefined;
+
+  /** @param deadline of the test file, on performance.now()'s clock */
+  constructor(jobs: Map<number, Job>, deadline: number, kill: () => void) {
+    this.#jobs = jobs;
+    this.#deadline = deadline;
+    this.#kill = kill;
+    this.#arm(HOST_BOOT_MS);
+  }
+
+  /** A job has started or ended. */
+  progress({ unfinished }: HostReport): void {
+    const job = unfinished && this.#jobs.get(unfinished.index);
+    this.#arm((job ? limitOf(job) : 0) + HOST_GRACE_MS);
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+  }
+
+  #arm(limitMs: number): void {
+    clearTimeout(this.#timer);
+    const left = Math.max(0, this.#deadline - performance.now());
+    this.#timer = setTimeout(this.#kill, Math.min(limitMs, left));
+  }
+}
+
+/** Boots one emulated host; resolves to what it got done before it ended, vanished or hung. */
+async function runHost(jobs: Map<number, Job>, deadline: number): Promise<JobReader> {
   const directory = fs.mkdtempSync(path.join(os.tmpdir(), "bulkhead-machine-"));
   const reader = new JobReader();
   const consoleFile = path.join(directory, "console");
   try {
     const args = qemuArguments(hostWithJobs(jobs, directory), consoleFile);
     const qemu = spawn("qemu-system-x86_64", args, { stdio: ["ignore", "pipe", "pipe"] });
-    qemu.stdout.setEncoding("utf8").on("data", (text: string) => reader.push(text));
+    const watch = new HostWatch(jobs, deadline, () => qemu.kill("SIGKILL"));
+    qemu.stdout.setEncoding("utf8").on("data", (text: string) => {
+      const before = [reader.results.size, reader.unfinished?.index].join();
+      reader.push(text);
+      if ([reader.results.size, reader.unfinished?.index].join() !== before) watch.progress(reader);
+    });
     let errors = "";
     qemu.stderr.setEncoding("utf8").on("data", (text: string) => (errors += text));
-    const limits = [...jobs.values()].map((job) => job.timeoutMs + HOST_GRACE_MS);
-    const limit = limits.reduce((sum, ms) => sum + ms, HOST_BOOT_MS);
-    const timer = setTimeout(() => qemu.kill("SIGKILL"), limit);
     await new Promise((resolve) => qemu.once("close", resolve));
-    clearTimeout(timer);
+    watch.close();
     if (!reader.complete) {
       const last = fs.existsSync(consoleFile) ? fs.readFileSync(consoleFile, "latin1") : "";
-      note(`the emulated host vanished; its last words:\n${errors}${last.slice(-2000)}`);
+      const how = qemu.signalCode === null ? "vanished" : "hung";
+      note(`the emulated host ${how}; its last words:\n${errors}${last.slice(-CONSOLE_BYTES)}`);
     }
     return reader;
   } finally {
@@ -196,16 +240,17 @@ async function runHost(jobs: Map<number, Job>): Promise<JobReader> {
 }
 
 async function runEmulated(jobs: Job[]): Promise<JobResult[]> {
-  const results = new Map<number, JobResult>();
-  for (let host = 0; host < HOSTS_MAX && results.size < jobs.length; host++) {
-    const left = [...jobs.entries()].filter(([index]) => !results.has(index));
-    if (host > 0) note(`a fresh emulated host for ${left.length} of ${jobs.length} jobs`);
-    const reader = await runHost(new Map(left));
-    for (const [index, result] of reader.results) results.set(index, result);
+  const tries = new Tries(jobs.length, (index, output) => jobs[index]!.isWrong?.(output) ?? false);
+  const deadline = performance.now() + MACHINE_MS_MAX;
+  for (let left = tries.left(); left.length > 0; left = tries.left()) {
+    if (performance.now() >= deadline) break;
+    if (tries.hosts > 0) note(`a fresh emulated host for ${left.length} of ${jobs.length} jobs`);
+    const reader = await runHost(new Map(left.map((index) => [index, jobs[index]!])), deadline);
+    for (const text of tries.take(reader)) note(text);
   }
   return jobs.map((_, index) => {
-    const result = results.get(index);
-    if (!result) throw new Error(`job ${index} never ended: ${HOSTS_MAX} emulated hosts vanished`);
+    const result = tries.result(index);
+    if (!result) throw new Error(`job ${index} never ended: ${tries.hosts} emulated hosts did not`);
     return result;
   });
 }
@@ -227,7 +272,7 @@ function runHere(job: Job): Promise<JobResult> {
     for (const stream of [child.stdout, child.stderr]) {
       stream.setEncoding("utf8").on("data", (text: string) => (output += text));
     }
-    const timer = setTimeout(() => child.kill("SIGKILL"), job.timeoutMs);
+    const timer = setTimeout(() => child.kill("SIGKILL"), limitOf(job));
     child.once("error", reject);
     child.once("close", (status) => {
       clearTimeout(timer);
