@@ -25,8 +25,8 @@ const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
 const HOST_BOOT_MS = 120_000;
 /** Added to a job's own limit, which the emulated host watches: then the host itself hangs. */
 const HOST_GRACE_MS = 30_000;
-/** A job, on an emulated host: four times what the longest takes on a busy machine. */
-const JOB_MS = 160_000;
+/** A job: three times what the longest takes with five programs for each CPU, 75 s. */
+const JOB_MS = 240_000;
 /** All jobs of a file with all their repetitions: less than the test runner's limit. */
 const MACHINE_MS_MAX = 1_080_000;
 const HOST_MEMORY_MB = 3000;
