@@ -14,11 +14,8 @@ import {
   runInMachine,
 } from "./machine.js";
 
-/**
- * A guest reads 64 bytes at a time, so this many bytes are 4,096 requests and interrupts. Each
- * interrupt may also meet the emulator's fault (tries.ts), so there are not more of them.
- */
-const SAMPLE_BYTES = 256 * 1024;
+/** A guest reads 64 bytes at a time, so this many bytes are 16,384 requests and interrupts. */
+const SAMPLE_BYTES = 1024 * 1024;
 
 /** A guest that oopses reboots at once, instead of staying there until its time is over. */
 const PARAMETERS = `console=ttyS0 quiet oops=panic panic=-1 test.bytes=${SAMPLE_BYTES}`;
