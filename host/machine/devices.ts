@@ -29,6 +29,8 @@ export class DeviceSet {
   readonly #stop: StopRequest;
   readonly #wake = EventFd.create();
   #worker: Worker | undefined;
+  /** Resolves when the I/O worker is gone, also of a bug of its own. */
+  #workerEnded = Promise.resolve();
   #closing = false;
   #settleReady: { resolve: () => void; reject: (error: Error) => void } | undefined;
   readonly #ready: Promise<void>;
@@ -73,6 +75,8 @@ export class DeviceSet {
       devices: this.#slots.map((slot) => slot.ioData),
     };
     this.#worker = new Worker(new URL("../machine/io-worker.js", import.meta.url), { workerData });
+    const worker = this.#worker;
+    this.#workerEnded = new Promise((resolve) => worker.once("exit", () => resolve()));
     this.#worker.on("message", (report: IoReport) => this.#reported(report));
     this.#worker.on("error", (error) => this.#workerFailed(error));
     for (const command of commands) this.#tell(command);
@@ -212,9 +216,8 @@ export class DeviceSet {
   async close(): Promise<void> {
     this.#closing = true;
     if (this.#worker !== undefined) {
-      const ended = new Promise((resolve) => this.#worker?.once("exit", resolve));
       this.#tell({ type: "stop" });
-      await ended;
+      await this.#workerEnded;
     }
     await Promise.all(this.#slots.map((slot) => slot.close()));
     this.#wake.close();

@@ -1,13 +1,16 @@
 // Whole machines on this machine's own /dev/kvm, with the polling guest, through the API that the
 // command line uses.
 
-import { readdirSync, readFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { VmmError } from "../../host/errors.js";
 import type { VmConfig } from "../../host/machine/config.js";
 import { liveSyscalls } from "../../host/sandbox/live-filter.js";
 import { verifyFilter } from "../../host/sandbox/verify.js";
+import { moduleWith } from "../runtime/support.js";
 import { whyNoKvm } from "../support/bulkhead.js";
 import { skip } from "../support/skip.js";
 import { config, RNG, Run, rng, runToEnd } from "../support/vm.js";
@@ -168,6 +171,25 @@ vm("createVm() throws what is wrong and leaves no process behind", async () => {
     /^ERR_GRANT .*nonexistent/,
   );
   assert.is(threadCount(), before);
+});
+
+vm("createVm() throws, and does not wait for ever, when the I/O worker fails", async () => {
+  const before = threadCount();
+  const directory = mkdtempSync(path.join(os.tmpdir(), "bulkhead-vm-"));
+  try {
+    const module = path.join(directory, "foreign.wasm");
+    writeFileSync(module, moduleWith({ more: '(data (i32.const 0x7fffffff) "outside")' }));
+    const foreign = { id: "foreign0", module, grants: {}, seccomp: "enforce" as const };
+    const devices = [{ ...foreign, isolation: "inline" as const }];
+    const error = await Run.create(config("", { devices })).then(
+      () => undefined,
+      (reason: unknown) => reason,
+    );
+    assert.match(String(error), /the I\/O worker failed: .*data segment/i);
+    assert.is(threadCount(), before);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
 });
 
 const noKvm = whyNoKvm();
