@@ -1,6 +1,5 @@
 // The guest programs of test/guest/. They are committed as built, so that neither tests nor the
-// demo need a C compiler; this script copies them to dist/guest/, where the packed package has
-// them.
+// demo need a C compiler; this script copies what the packed package has of them to dist/guest/.
 //
 //   node dist/build/guest.js              copies
 //   node dist/build/guest.js --rebuild    compiles first, with $CC or cc; commit the result
@@ -14,12 +13,25 @@ const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const SOURCES = path.join(ROOT, "test", "guest");
 const OUTPUT = path.join(ROOT, "dist", "guest");
 
-/** What every program is made of, besides its own file. */
+/** What every program is made of, besides its own files. */
 const SHARED_SOURCES = ["start.S", "text.c", "platform.c", "virtio.c"];
 
-/** The programs; each is `test/guest/NAME.c`. */
-export const PROGRAMS = ["entropy"] as const;
-export type Program = (typeof PROGRAMS)[number];
+/** The programs, and what each is made of besides. */
+const PROGRAMS = {
+  entropy: ["entropy.c"],
+  hostile: [
+    "hostile.c",
+    "hostile-memory.c",
+    "hostile-driver.c",
+    "hostile-chains.c",
+    "hostile-registers.c",
+    "hostile-races.c",
+  ],
+};
+export type Program = keyof typeof PROGRAMS;
+
+/** Those that the package has; the others are for tests only. */
+const PACKED: readonly Program[] = ["entropy"];
 
 // No red zone, because exceptions push onto a stack; general registers only, because nobody enables
 // SSE; no aliasing rules, because rings and buffers are memory that a device writes.
@@ -51,19 +63,21 @@ export function findCompiler(): string | undefined {
 export function compileGuest(program: Program, output: string): void {
   const compiler = findCompiler();
   if (!compiler) throw new Error("Cannot compile a guest: no C compiler, is gcc installed?");
-  const args = [...CFLAGS, "-o", path.resolve(output), ...SHARED_SOURCES, `${program}.c`];
+  const args = [...CFLAGS, "-o", path.resolve(output), ...SHARED_SOURCES, ...PROGRAMS[program]];
   const { status, stderr } = spawnSync(compiler, args, { cwd: SOURCES, encoding: "utf8" });
   if (status !== 0) throw new Error(`Cannot compile guest "${program}": ${stderr}`);
 }
 
 function main(): void {
   fs.mkdirSync(OUTPUT, { recursive: true });
-  for (const program of PROGRAMS) {
-    const elf = guestPath(program);
-    if (process.argv.includes("--rebuild")) {
-      compileGuest(program, elf);
-      fs.chmodSync(elf, 0o644);
+  if (process.argv.includes("--rebuild")) {
+    for (const program of Object.keys(PROGRAMS) as Program[]) {
+      compileGuest(program, guestPath(program));
+      fs.chmodSync(guestPath(program), 0o644);
     }
+  }
+  for (const program of PACKED) {
+    const elf = guestPath(program);
     fs.copyFileSync(elf, path.join(OUTPUT, `${program}.elf`));
     console.log(`dist/guest/${program}.elf: ${fs.statSync(elf).size} bytes`);
   }

@@ -59,6 +59,32 @@ static inline void mmio_write(uint64_t address, uint32_t value) {
 #define VIRTIO_F_EVENT_IDX (1ull << 29)
 #define VIRTIO_F_VERSION_1 (1ull << 32)
 
+// Register offsets (§4.2.2).
+#define MagicValue 0x000
+#define Version 0x004
+#define DeviceID 0x008
+#define DeviceFeatures 0x010
+#define DeviceFeaturesSel 0x014
+#define DriverFeatures 0x020
+#define DriverFeaturesSel 0x024
+#define QueueSel 0x030
+#define QueueNumMax 0x034
+#define QueueNum 0x038
+#define QueueReady 0x044
+#define QueueNotify 0x050
+#define Status 0x070
+#define QueueDescLow 0x080
+#define QueueDriverLow 0x090
+#define QueueDeviceLow 0x0a0
+
+// Bits of Status (§2.1).
+#define ACKNOWLEDGE 1
+#define DRIVER 2
+#define DRIVER_OK 4
+#define FEATURES_OK 8
+#define DEVICE_NEEDS_RESET 64
+#define FAILED 128
+
 struct virtq_desc {
   uint64_t addr;
   uint32_t len;
@@ -75,6 +101,7 @@ struct virtq_avail {
   uint16_t ring[];
 };
 #define VIRTQ_AVAIL_F_NO_INTERRUPT 1
+#define VIRTQ_AVAIL_BYTES(size) (6 + 2 * (size))  // flags, idx, ring, used_event
 
 struct virtq_used {
   uint16_t flags;
@@ -85,6 +112,7 @@ struct virtq_used {
   } ring[];
 };
 #define VIRTQ_USED_F_NO_NOTIFY 1
+#define VIRTQ_USED_BYTES(size) (6 + 8 * (size))  // flags, idx, ring, avail_event
 
 struct queue {
   uint64_t window;
@@ -109,6 +137,17 @@ struct device {
 uint32_t virtio_each(uint32_t id, void (*found)(uint64_t window, uint32_t number));
 /** Reset, ACKNOWLEDGE, DRIVER and features up to FEATURES_OK (§3.1.1); false if it refuses. */
 bool virtio_negotiate(struct device *device, uint64_t window, uint64_t wanted);
+/** Selects queue `index`, which must not be ready: its size, at most `size_max`; 0: none. */
+uint32_t virtio_queue_size(struct device *device, uint32_t index, uint32_t size_max);
+/** Where a queue of `size` entries is put; zeroed memory. */
+struct rings {
+  uint32_t index, size;
+  struct virtq_desc *desc;
+  volatile struct virtq_avail *avail;
+  volatile struct virtq_used *used;
+};
+/** Sets up the queue that is selected. */
+bool virtio_queue_at(struct device *device, struct queue *queue, const struct rings *rings);
 /** Sets up queue `index` with at most `size_max` entries; false if there is none. */
 bool virtio_queue(struct device *device, struct queue *queue, uint32_t index, uint32_t size_max);
 void virtio_driver_ok(struct device *device);

@@ -2,32 +2,7 @@
 
 #include "guest.h"
 
-// Register offsets (§4.2.2).
-#define MagicValue 0x000
-#define Version 0x004
-#define DeviceID 0x008
-#define DeviceFeatures 0x010
-#define DeviceFeaturesSel 0x014
-#define DriverFeatures 0x020
-#define DriverFeaturesSel 0x024
-#define QueueSel 0x030
-#define QueueNumMax 0x034
-#define QueueNum 0x038
-#define QueueReady 0x044
-#define QueueNotify 0x050
-#define Status 0x070
-#define QueueDescLow 0x080
-#define QueueDriverLow 0x090
-#define QueueDeviceLow 0x0a0
-
 #define MAGIC 0x74726976  // "virt"
-
-#define ACKNOWLEDGE 1
-#define DRIVER 2
-#define DRIVER_OK 4
-#define FEATURES_OK 8
-#define DEVICE_NEEDS_RESET 64
-#define FAILED 128
 
 // Bulkhead's windows; QEMU microvm has 24 at 0xfeb00000, 512 bytes apart, all with the magic value.
 #define WINDOW_BASE 0xd0000000
@@ -101,21 +76,25 @@ static void write_address(uint64_t window, uint32_t low, const volatile void *ad
   mmio_write(window + low + 4, (uint32_t)((uint64_t)address >> 32));
 }
 
-bool virtio_queue(struct device *device, struct queue *queue, uint32_t index, uint32_t size_max) {
-  uint64_t window = device->window;
-  mmio_write(window + QueueSel, index);
-  if (mmio_read(window + QueueReady) != 0) return false;
-  uint32_t size = mmio_read(window + QueueNumMax);
-  if (size == 0) return false;
+uint32_t virtio_queue_size(struct device *device, uint32_t index, uint32_t size_max) {
+  mmio_write(device->window + QueueSel, index);
+  if (mmio_read(device->window + QueueReady) != 0) return 0;
+  uint32_t size = mmio_read(device->window + QueueNumMax);
   while (size > size_max && size > 1) size /= 2;
+  return size;
+}
+
+bool virtio_queue_at(struct device *device, struct queue *queue, const struct rings *rings) {
+  uint64_t window = device->window;
+  uint32_t size = rings->size;
   memset(queue, 0, sizeof *queue);
   queue->window = window;
-  queue->index = index;
+  queue->index = rings->index;
   queue->size = size;
   queue->event_idx = device->features & VIRTIO_F_EVENT_IDX;
-  queue->desc = allocate(size * sizeof(struct virtq_desc));
-  queue->avail = allocate(6 + 2 * size);  // flags, idx, ring, used_event
-  queue->used = allocate(6 + 8 * size);   // flags, idx, ring, avail_event
+  queue->desc = rings->desc;
+  queue->avail = rings->avail;
+  queue->used = rings->used;
   queue->avail->flags = queue->event_idx ? 0 : VIRTQ_AVAIL_F_NO_INTERRUPT;
   queue->avail->ring[size] = 0xffff;  // used_event: behind us, so no interrupt (§2.7.7.1)
   mmio_write(window + QueueNum, size);
@@ -124,6 +103,15 @@ bool virtio_queue(struct device *device, struct queue *queue, uint32_t index, ui
   write_address(window, QueueDeviceLow, queue->used);
   mmio_write(window + QueueReady, 1);
   return mmio_read(window + QueueReady) == 1;
+}
+
+bool virtio_queue(struct device *device, struct queue *queue, uint32_t index, uint32_t size_max) {
+  struct rings rings = {.index = index, .size = virtio_queue_size(device, index, size_max)};
+  if (rings.size == 0) return false;
+  rings.desc = allocate(rings.size * sizeof(struct virtq_desc));
+  rings.avail = allocate(VIRTQ_AVAIL_BYTES(rings.size));
+  rings.used = allocate(VIRTQ_USED_BYTES(rings.size));
+  return virtio_queue_at(device, queue, &rings);
 }
 
 void virtio_driver_ok(struct device *device) {
