@@ -71,6 +71,12 @@ export const SECUREBITS = {
   SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED: 0x80,
 } as const;
 
+/** asm-generic/ioctls.h, linux/sockios.h */
+export const IOCTL = {
+  /** Bytes that were sent and that the peer has not read. */
+  SIOCOUTQ: 0x5411,
+} as const;
+
 /** linux/mount.h */
 export const MOUNT = {
   MS_RDONLY: 0x1,

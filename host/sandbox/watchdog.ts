@@ -2,16 +2,18 @@
 // long as it likes (a network card waits for packets, a console for a key), so an unanswered chain
 // proves nothing. A device that waits, however, uses no processor time: it sleeps in recvmsg(2),
 // and it can only come back there when it is done with the message before. Both are seen from
-// outside, whatever the process does, and without the right to trace it: its processor time in
-// /proc/PID/stat, and in the VMM's end of the socket whether it has read everything (SIOCOUTQ).
+// outside, whatever the process does, without the right to trace it and without opening a file: its
+// processor time by its clock (clock_getcpuclockid(3)), and in the VMM's end of the socket whether
+// it has read everything (SIOCOUTQ).
 //
 // Processor time rather than time of day: on an overloaded or suspended host a device that did
 // nothing wrong gets none, and a slow disk uses none.
 
-import { readFileSync } from "node:fs";
 import { assert } from "../errors.js";
-import { checked, ioctl } from "../ffi/libc.js";
+import { checked, ioctl, syscall } from "../ffi/libc.js";
 import { Mapping } from "../ffi/memory.js";
+import { IOCTL } from "./linux.js";
+import { syscallNumber } from "./syscalls.js";
 
 /**
  * Processor time of a device between one message and the next. The longest honest stretch is the
@@ -21,15 +23,8 @@ export const SPIN_CPU_MS_MAX = 5000;
 /** Time of day between two looks; each costs some 40 µs for a device. */
 export const WATCHDOG_INTERVAL_MS = 1000;
 
-/**
- * Bytes that were sent and that the peer has not read (linux/sockios.h); 0 or more than was sent.
- */
-const SIOCOUTQ = 0x5411;
-/** Unit of the times in /proc/PID/stat: USER_HZ is 100 on x86-64 (proc(5)). */
-const TICK_MS = 10;
-/** utime and stime, counted behind the name of the program, which may contain anything. */
-const UTIME = 11;
-const STIME = 12;
+/** The clock of all threads of a process, in the lower three bits of its id (linux/posix-timers.h). */
+const CPUCLOCK_SCHED = 2;
 
 /** What can be seen of a device process at some moment. */
 export interface Look {
@@ -75,23 +70,25 @@ export class Watchdog {
   }
 }
 
+const timespec = Mapping.anonymous(16);
+
 /** Processor time of a process in milliseconds; undefined when it is gone. */
 export function cpuMsOf(pid: number): number | undefined {
-  let stat: string;
-  try {
-    stat = readFileSync(`/proc/${pid}/stat`, "latin1");
-  } catch {
-    return undefined;
-  }
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  return (Number(fields[UTIME]) + Number(fields[STIME])) * TICK_MS;
+  const clockid = BigInt.asUintN(32, BigInt((~pid << 3) | CPUCLOCK_SCHED));
+  const nr = syscallNumber("clock_gettime");
+  if (syscall(nr, clockid, timespec.address, 0, 0, 0, 0) !== 0) return undefined;
+  const [seconds, nanoseconds] = [0, 8].map((at) => Number(timespec.view.getBigInt64(at, true)));
+  return seconds! * 1000 + Math.floor(nanoseconds! / 1e6);
 }
 
 const outq = Mapping.anonymous(4);
 
-/** Whether the peer of a unix socket has not yet read all that was sent to it. */
+/**
+ * Whether the peer of a unix socket has not yet read all that was sent to it (SIOCOUTQ tells 0, or
+ * more than was sent).
+ */
 export function hasUnread(socketFd: number): boolean {
-  const result = ioctl(socketFd, SIOCOUTQ, outq.address);
+  const result = ioctl(socketFd, IOCTL.SIOCOUTQ, outq.address);
   checked(result, "ioctl(SIOCOUTQ)", "Cannot watch a device", "ERR_SANDBOX");
   const bytes = outq.words[0];
   assert(bytes !== undefined, "a mapping of four bytes has a word");

@@ -26,6 +26,8 @@ const INCLUDES = [
   "linux/landlock.h",
   "linux/ptrace.h",
   "linux/wait.h",
+  "asm/ioctls.h",
+  "linux/sockios.h",
   "asm-generic/siginfo.h",
   "stddef.h",
 ];
