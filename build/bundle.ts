@@ -10,7 +10,13 @@ import { build } from "esbuild";
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 
 /** Entry points: the command line, and what is started as a thread or a process. */
-const ENTRIES = ["cli/main", "machine/io-worker", "machine/vcpu-worker", "runtime/main"];
+const ENTRIES = [
+  "cli/main",
+  "machine/io-worker",
+  "machine/vcpu-worker",
+  "runtime/main",
+  "sandbox/warden-main",
+];
 
 await build({
   absWorkingDir: ROOT,

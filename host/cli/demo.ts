@@ -10,7 +10,7 @@ import { now, paint, STDOUT, say, sayJson } from "./output.js";
 import { checkFiles } from "./preflight.js";
 import type { DemoOptions } from "./program.js";
 import { runSession } from "./session.js";
-import { table } from "./table.js";
+import { loadTables, table } from "./table.js";
 
 type DeviceReady = Extract<VmEvent, { event: "device-ready" }>;
 
@@ -44,21 +44,28 @@ class Measurements {
   readonly #ready = new Map<string, DeviceReady>();
   #proofs: DeviceProof[] = [];
   #vm: Vm | undefined;
+  #measuring = false;
 
   /** To be called when all devices are confined and the guest is about to run. */
-  start(vm: Vm): void {
+  async start(vm: Vm): Promise<void> {
+    this.#proofs = await vm.proofs();
     this.#vm = vm;
-    this.#proofs = vm.proofs();
   }
 
-  /** Looks at the devices again whenever the guest says something. */
+  /** Looks at the devices again when the guest says something, unless that is under way. */
   observe(event: VmEvent): void {
     if (event.event === "device-ready") this.#ready.set(event.id, event);
-    if (event.event !== "serial") return;
+    if (event.event === "serial" && !this.#measuring) void this.#measure();
+  }
+
+  async #measure(): Promise<void> {
+    this.#measuring = true;
     try {
-      this.#proofs = this.#vm?.proofs() ?? this.#proofs;
+      this.#proofs = (await this.#vm?.proofs()) ?? this.#proofs;
     } catch {
       // The guest's last words can come when the devices are gone: what was measured before holds.
+    } finally {
+      this.#measuring = false;
     }
   }
 
@@ -138,7 +145,10 @@ export async function demo(options: DemoOptions): Promise<number> {
   const sink: EventSink = options.json === true ? jsonSink : textSink;
   const status = await runSession(config, {
     input: false,
-    beforeRun: (vm) => measurements.start(vm),
+    beforeRun: async (vm) => {
+      await measurements.start(vm);
+      await loadTables();
+    },
     onEvent: (event) => {
       measurements.observe(event);
       sink(event);

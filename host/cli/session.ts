@@ -41,7 +41,7 @@ export interface SessionOptions {
   /** Whether stdin is the guest's serial input. */
   input: boolean;
   /** Called when every device is confined and the guest is about to run. */
-  beforeRun?: (vm: Vm) => void;
+  beforeRun?: (vm: Vm) => void | Promise<void>;
 }
 
 /** Builds the machine, runs it to its end and returns the exit status for the process. */
@@ -59,7 +59,7 @@ export async function runSession(config: VmConfig, options: SessionOptions): Pro
       })
     : undefined;
   try {
-    options.beforeRun?.(vm);
+    await options.beforeRun?.(vm);
     const exit = await vm.run();
     return exit.reason === "stopped" ? (signals.status ?? exit.status) : exit.status;
   } finally {

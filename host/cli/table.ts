@@ -22,6 +22,11 @@ const NO_LINES = {
 
 const PLAIN = { head: [], border: [], "padding-left": 0, "padding-right": 0 };
 
+/** Loads what table() needs, for a process that may open no file later. */
+export async function loadTables(): Promise<void> {
+  await table([], []);
+}
+
 /** Lines of `rows` below `head`, in columns; ends with a newline. */
 export async function table(head: string[], rows: string[][]): Promise<string> {
   // Not at the top: in the bundle that would be loaded for `run` too, before the guest can start.

@@ -1,13 +1,14 @@
 // One device of a VM, seen from the supervisor: check what it asks for against what it is granted,
 // start it where it shall run, and measure from outside what it really got.
 
+import { close } from "../ffi/libc.js";
 import type { Vm } from "../kvm/kvm.js";
-import { openGrants } from "../sandbox/grants.js";
+import { type GrantedFd, openGrants, rewindGrants } from "../sandbox/grants.js";
 import type { Manifest } from "../sandbox/manifest.js";
 import { describeWeakness } from "../sandbox/pieces.js";
-import { type Proof, proofOf } from "../sandbox/proof.js";
-import { type DeviceExit, type DeviceProcess, spawnDevice } from "../sandbox/spawn.js";
-import { verifyFilter, verifyProof, weaknessesIn } from "../sandbox/verify.js";
+import type { DeviceExit } from "../sandbox/spawn.js";
+import type { DevicePlan, DeviceStarter, StartedDevice } from "../sandbox/starter.js";
+import { weaknessesIn } from "../sandbox/verify.js";
 import type { DeviceConfig, UntimedEvent } from "./config.js";
 import { EventFd } from "./eventfd.js";
 import { type Inspection, inspectDevice } from "./inspect.js";
@@ -41,8 +42,12 @@ export class DeviceSlot {
   readonly #allowWeak: boolean;
   readonly #notify: EventFd[];
   readonly #interrupt = EventFd.create();
-  #process: DeviceProcess | undefined;
+  #process: StartedDevice | undefined;
+  /** Of an inline device: open for as long as the VM, which may open nothing when it runs. */
+  #inlineGrants: GrantedFd[] | undefined;
   #startedAt = 0;
+  /** How often it was started: what was found out about one process says nothing of the next. */
+  generation = 0;
   /** The two ends of a death: its process was reaped, and the I/O worker let go of its socket. */
   #exit: DeviceExit | undefined;
   #answered: number | undefined;
@@ -84,25 +89,39 @@ export class DeviceSlot {
     };
   }
 
-  /** Starts the device's code; the command tells the I/O worker where to reach it. */
-  start(onExit: (exit: DeviceExit) => void): IoCommand {
-    const device = this.index;
+  /** How its process is started and what it must be found to be; null for an inline device. */
+  get plan(): DevicePlan | null {
+    const { id, module, seccomp, isolation } = this.config;
+    if (isolation === "inline") return null;
+    const { grants, syscalls } = this.#inspection;
+    return { id, module, grants, seccomp, allowWeak: this.#allowWeak, syscalls };
+  }
+
+  /** Starts the device's code; what the I/O worker must know of it is in attachCommand(). */
+  async start(starter: DeviceStarter, onExit: (exit: DeviceExit) => void): Promise<void> {
+    this.generation += 1;
     this.#startedAt = performance.now();
     this.#exit = this.config.isolation === "inline" ? INLINE_EXIT : undefined;
     this.#answered = undefined;
     this.#condemned = undefined;
+    this.#process = undefined;
     if (this.config.isolation === "inline") {
-      const { module, grants } = this.#inspection;
-      return { type: "attach-inline", device, module, grants: openGrants(grants) };
+      if (this.#inlineGrants === undefined)
+        this.#inlineGrants = openGrants(this.#inspection.grants);
+      else rewindGrants(this.#inlineGrants);
+      return;
     }
-    this.#process = spawnDevice({
-      id: this.config.id,
-      module: this.config.module,
-      grants: this.#inspection.grants,
-      seccomp: this.config.seccomp,
-      allowWeak: this.#allowWeak,
-    });
+    this.#process = await starter.start(this.index);
     this.#process.onExit(onExit);
+  }
+
+  /** Tells the I/O worker where to reach the device; it closes the socket in the command. */
+  attachCommand(): IoCommand {
+    const device = this.index;
+    if (this.#process === undefined) {
+      const { module } = this.#inspection;
+      return { type: "attach-inline", device, module, grants: this.#inlineGrants ?? [] };
+    }
     const { pid } = this.#process;
     const { seccomp } = this.config;
     return { type: "attach-process", device, socketFd: this.#process.takeSocket(), pid, seccomp };
@@ -136,36 +155,25 @@ export class DeviceSlot {
    * @param report what the process says of itself: believed only in what it lacks
    * @throws VmmError ERR_SANDBOX when it is less confined than was asked for
    */
-  readyEvent(report: object): UntimedEvent {
-    const proof = this.proof();
-    const { id, isolation, seccomp } = this.config;
-    const confined = isolation === "process";
-    const known = this.#process?.weak ?? [];
-    const said = this.#allowWeak ? weaknessesIn(report) : [];
-    const weak = [...known, ...said.filter(({ piece }) => known.every((k) => k.piece !== piece))];
-    if (confined) {
-      const grantCount = this.#inspection.grants.length;
-      verifyProof(proof, { id, seccomp, grantCount, weak });
-    }
-    const { syscalls } = this.#inspection;
-    const unfiltered = weak.some(({ piece }) => piece === "system call filter");
-    const filtered = confined && seccomp !== "off" && !unfiltered;
+  async readyEvent(starter: DeviceStarter, report: object): Promise<UntimedEvent> {
+    const { id, isolation } = this.config;
+    const startMs = performance.now() - this.#startedAt;
+    const { proof, syscalls, weak } =
+      isolation === "process"
+        ? await starter.verify(this.index, weaknessesIn(report))
+        : { proof: await starter.prove(this.index), syscalls: null, weak: [] };
+    const { pid, wxPages } = proof;
     return {
       event: "device-ready",
       id,
-      pid: this.pid,
+      pid,
       isolation,
-      syscalls: filtered ? verifyFilter(this.pid, { id, syscalls }) : null,
+      syscalls,
       fds: proof.fds.length,
-      wxPages: proof.wxPages,
-      startMs: performance.now() - this.#startedAt,
+      wxPages,
+      startMs,
       ...(weak.length > 0 ? { weak: weak.map(describeWeakness) } : {}),
     };
-  }
-
-  /** What the kernel says of that process, right now. */
-  proof(): Proof {
-    return proofOf(this.pid);
   }
 
   /** Ends the device; resolves when its process is reaped, so that none is left behind. */
@@ -176,6 +184,7 @@ export class DeviceSlot {
       if (device === undefined) resolve();
       else device.onExit(() => resolve());
     });
+    for (const { fd } of this.#inlineGrants ?? []) close(fd);
     for (const notify of this.#notify) notify.close();
     this.#interrupt.close();
   }

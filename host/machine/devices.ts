@@ -5,6 +5,8 @@ import { Worker } from "node:worker_threads";
 import { assert, VmmError } from "../errors.js";
 import type { Vm } from "../kvm/kvm.js";
 import type { Proof } from "../sandbox/proof.js";
+import { type DeviceStarter, ParentStarter } from "../sandbox/starter.js";
+import { Warden } from "../sandbox/warden.js";
 import type { UntimedEvent, VmConfig } from "./config.js";
 import { type Death, DeviceSlot } from "./device-slot.js";
 import { EventFd } from "./eventfd.js";
@@ -24,6 +26,9 @@ interface DeviceSetOptions {
 /** All devices of a VM, and the I/O worker that serves them. */
 export class DeviceSet {
   readonly #slots: DeviceSlot[];
+  #starter: ParentStarter | Warden;
+  /** What was asked of the starter and must be known before it can be closed. */
+  readonly #underWay = new Set<Promise<unknown>>();
   readonly #stopOnFailure: boolean;
   readonly #emit: (event: UntimedEvent) => void;
   readonly #stop: StopRequest;
@@ -40,6 +45,8 @@ export class DeviceSet {
     this.#slots = config.devices.map(
       (device, index) => new DeviceSlot(device, { index, allowWeak }),
     );
+    const { pid } = process;
+    this.#starter = new ParentStarter(this.#slots.map(({ plan }) => ({ plan, pid })));
     this.#stopOnFailure = config.onDeviceFailure === "stop";
     this.#emit = options.emit;
     this.#stop = options.stop;
@@ -64,8 +71,8 @@ export class DeviceSet {
   }
 
   /** Starts the I/O worker and every device. */
-  start(machine: { shared: Shared; ram: Ram; cpuCount: number }): void {
-    const commands = this.#slots.map((slot) => this.#startSlot(slot));
+  async start(machine: { shared: Shared; ram: Ram; cpuCount: number }): Promise<void> {
+    await Promise.all(this.#slots.map((slot) => this.#startSlot(slot)));
     const workerData: IoWorkerData = {
       shared: machine.shared.buffer,
       cpuCount: machine.cpuCount,
@@ -79,7 +86,7 @@ export class DeviceSet {
     this.#workerEnded = new Promise((resolve) => worker.once("exit", () => resolve()));
     this.#worker.on("message", (report: IoReport) => this.#reported(report));
     this.#worker.on("error", (error) => this.#workerFailed(error));
-    for (const command of commands) this.#tell(command);
+    for (const slot of this.#slots) this.#tell(slot.attachCommand());
     if (this.#slots.length === 0) this.#settleReady?.resolve();
   }
 
@@ -96,12 +103,41 @@ export class DeviceSet {
     }
   }
 
-  proofs(): { id: string; proof: Proof }[] {
-    return this.#slots.map((slot) => ({ id: slot.config.id, proof: slot.proof() }));
+  /** What the kernel says of each device's process; the VM does not end before it is known. */
+  proofs(): Promise<{ id: string; proof: Proof }[]> {
+    const proofs = this.#slots.map(async (slot) => {
+      const proof = await this.#ask((starter) => starter.prove(slot.index));
+      return { id: slot.config.id, proof };
+    });
+    return Promise.all(proofs);
   }
 
-  #startSlot(slot: DeviceSlot): IoCommand {
-    return slot.start((exit) => this.#died(slot, slot.died({ exit })));
+  /** From now on this process starts no device any more and looks at none: its warden does. */
+  handOver(): void {
+    assert(this.#starter instanceof ParentStarter, "the devices have a warden already");
+    this.#starter = Warden.start(this.#starter.placed, (reason) => {
+      this.#emit({
+        event: "log",
+        level: "warning",
+        text: `${reason}; a device that dies stays so`,
+      });
+    });
+  }
+
+  async #ask<T>(question: (starter: DeviceStarter) => Promise<T> | T): Promise<T> {
+    const answer = (async () => question(this.#starter))();
+    this.#underWay.add(answer);
+    try {
+      return await answer;
+    } finally {
+      this.#underWay.delete(answer);
+    }
+  }
+
+  #startSlot(slot: DeviceSlot): Promise<void> {
+    return this.#ask((starter) =>
+      slot.start(starter, (exit) => this.#died(slot, slot.died({ exit }))),
+    );
   }
 
   #tell(command: IoCommand): void {
@@ -119,7 +155,7 @@ export class DeviceSet {
         this.#emit({ event: "log", level: "info", id, text: report.text });
         break;
       case "ready":
-        this.#deviceReady(slot, report.report);
+        void this.#deviceReady(slot, report.report);
         break;
       case "stuck":
         this.#emit({ event: "log", level: "warning", id, text: `killed: ${report.reason}` });
@@ -150,11 +186,15 @@ export class DeviceSet {
   }
 
   /** The device says that it is confined; only what /proc says of it counts. */
-  #deviceReady(slot: DeviceSlot, report: object): void {
+  async #deviceReady(slot: DeviceSlot, report: object): Promise<void> {
+    const { generation } = slot;
+    const isGone = () => slot.generation !== generation || this.#closing;
     try {
-      this.#emit(slot.readyEvent(report));
+      const event = await this.#ask((starter) => slot.readyEvent(starter, report));
+      if (isGone()) return; // it died while it was looked at, and its successor was not seen yet
+      this.#emit(event);
     } catch (error) {
-      slot.kill();
+      if (!isGone()) slot.kill();
       this.#settleReady?.reject(error as Error);
       return;
     }
@@ -177,16 +217,19 @@ export class DeviceSet {
       return;
     }
     const verdict = slot.restarts.died(death.answered);
-    if (verdict.restart) setTimeout(() => this.#restart(slot), verdict.delayMs);
+    if (verdict.restart) setTimeout(() => void this.#restart(slot), verdict.delayMs);
     else this.#giveUp(slot, death.reason);
   }
 
-  #restart(slot: DeviceSlot): void {
+  async #restart(slot: DeviceSlot): Promise<void> {
     if (this.#closing) return;
     try {
-      this.#tell(this.#startSlot(slot));
+      await this.#startSlot(slot);
+      if (this.#closing) return;
+      this.#tell(slot.attachCommand());
       this.#emit({ event: "device-restart", id: slot.config.id, pid: slot.pid });
     } catch (error) {
+      if (this.#closing) return;
       this.#giveUp(slot, error instanceof Error ? error.message : String(error));
     }
   }
@@ -215,11 +258,14 @@ export class DeviceSet {
   /** Ends every device and the I/O worker; a device that does not leave by itself is killed. */
   async close(): Promise<void> {
     this.#closing = true;
+    // A device that is being started is one to end, and a proof is of a device that runs.
+    await Promise.allSettled(this.#underWay);
     if (this.#worker !== undefined) {
       this.#tell({ type: "stop" });
       await this.#workerEnded;
     }
     await Promise.all(this.#slots.map((slot) => slot.close()));
+    if (this.#starter instanceof Warden) await this.#starter.close();
     this.#wake.close();
   }
 }

@@ -93,7 +93,6 @@ class IoDevice {
   #watchdog: Watchdog | undefined;
   #denials: DenialWatch | undefined;
   #inline: InlineChannel | undefined;
-  #inlineGrants: readonly GrantedFd[] = [];
   /** Wakes this thread again for an inline device that has more to say than one turn allows. */
   readonly #again = EventFd.create();
 
@@ -141,10 +140,9 @@ class IoDevice {
     this.#settle();
   }
 
-  /** The device's code runs here; `grants` are closed when it is done. */
-  attachInline(channel: InlineChannel, grants: readonly GrantedFd[]): void {
+  /** The device's code runs here; its grants are the supervisor's to close. */
+  attachInline(channel: InlineChannel): void {
     this.#inline = channel;
-    this.#inlineGrants = grants;
     this.#link.attach(channel);
     this.#settle();
   }
@@ -225,20 +223,13 @@ class IoDevice {
       this.#socketFd = -1;
     }
     this.#denials?.close();
-    this.#endInline();
-    this.#post({ ...how, device: this.#index, answered: this.#link.answered });
-  }
-
-  #endInline(): void {
-    for (const { fd } of this.#inlineGrants) close(fd);
-    this.#inlineGrants = [];
     this.#inline = undefined;
+    this.#post({ ...how, device: this.#index, answered: this.#link.answered });
   }
 
   close(): void {
     this.#again.close();
     this.#denials?.close();
-    this.#endInline();
     if (this.#socketFd !== -1) close(this.#socketFd);
   }
 }
@@ -315,7 +306,7 @@ class IoWorker {
     } else if (command.type === "give-up") {
       device.giveUp();
     } else {
-      device.attachInline(await inlineChannel(command), command.grants);
+      device.attachInline(await inlineChannel(command));
     }
   }
 }

@@ -72,7 +72,7 @@ export class Vm {
   }
 
   /** What the kernel says of each device's process, measured now. */
-  proofs(): DeviceProof[] {
+  proofs(): Promise<DeviceProof[]> {
     return this.#parts.devices.proofs();
   }
 }
@@ -126,7 +126,7 @@ async function assemble(
   cleanup.push(() => ram.close());
   const devices = new DeviceSet(config, { emit, stop });
   cleanup.push(() => devices.close());
-  devices.start({ shared, ram, cpuCount: config.cpuCount });
+  await devices.start({ shared, ram, cpuCount: config.cpuCount });
 
   kvm.vm.createInterruptControllers();
   ram.mapInto(kvm.vm);

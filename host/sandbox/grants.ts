@@ -5,8 +5,9 @@
 
 import { closeSync, constants, fstatSync, openSync } from "node:fs";
 import { VmmError } from "../errors.js";
-import { fcntl } from "../ffi/libc.js";
+import { fcntl, syscall } from "../ffi/libc.js";
 import type { Capability, GrantKind, Manifest, ModuleFacts, Right } from "./manifest.js";
+import { syscallNumber } from "./syscalls.js";
 
 export type { GrantKind, Right } from "./manifest.js";
 
@@ -18,6 +19,8 @@ export const WASI_FD_FIRST = 3;
 const { O_RDONLY, O_WRONLY, O_RDWR, O_NONBLOCK, O_NOCTTY } = constants;
 /** fcntl.h: set the file status flags. */
 const F_SETFL = 4;
+/** unistd.h */
+const SEEK_SET = 0;
 
 /** Rights of wasi_snapshot_preview1, as in its witx file. */
 export const WASI_RIGHTS = {
@@ -219,4 +222,12 @@ export function openGrants(grants: readonly ResolvedGrant[]): GrantedFd[] {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new VmmError("ERR_GRANT", `Cannot grant ${name}=${kind}:${what}: ${reason}`, { cause });
   }
+}
+
+/**
+ * Makes what was granted as it was when it was opened, for the next one that uses it: at its start.
+ * What has no position (a terminal) is left alone.
+ */
+export function rewindGrants(granted: readonly GrantedFd[]): void {
+  for (const { fd } of granted) syscall(syscallNumber("lseek"), fd, 0, SEEK_SET, 0, 0, 0);
 }

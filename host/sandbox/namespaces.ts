@@ -245,3 +245,19 @@ export function launchConfined(
     }
   }
 }
+
+/**
+ * Starts a program of ours that is not confined but helps the VMM and ends with it, in a session of
+ * its own: a key on the user's terminal, Ctrl-C, is not meant for it.
+ */
+export function launchHelper(program: Program): number {
+  const launch = new Launch().step("create a process", "clone", FORK, 0, 0, 0, 0);
+  placeDescriptors(launch, program.fds);
+  const argv = [process.execPath, ...program.nodeFlags, program.entry, program.argument];
+  return launch
+    .step("leave the terminal", "setsid")
+    .step("end with the VMM", "prctl", PRCTL.PR_SET_PDEATHSIG, SIGNAL.SIGKILL, 0, 0, 0)
+    .step("gain nothing by execve", "prctl", PRCTL.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    .step("execute node", "execve", process.execPath, argv, program.environment)
+    .run();
+}

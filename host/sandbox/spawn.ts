@@ -13,6 +13,7 @@ import { type GrantedFd, openGrants, type ResolvedGrant } from "./grants.js";
 import { FCNTL, SIGNAL } from "./linux.js";
 import type { DeviceSetup, SeccompMode } from "./lockdown.js";
 import { launchConfined, type Program } from "./namespaces.js";
+import { PidFd } from "./pidfd.js";
 import type { Weakness } from "./pieces.js";
 import { LIBRARIES_INSIDE } from "./root.js";
 import { syscallNumber } from "./syscalls.js";
@@ -58,8 +59,8 @@ const STDERR_CHARACTERS_MAX = 16 * 1024;
  */
 const STAGED_FD_FIRST = 64;
 /** A process that has closed its stderr is looked at again this much later until it has ended. */
-const REAP_RETRY_MS = 2;
-const WNOHANG = 1;
+export const REAP_RETRY_MS = 2;
+export const WNOHANG = 1;
 /** The part of a status of wait4(2) that is a signal. */
 const WTERMSIG = 0x7f;
 const AF_UNIX = 1;
@@ -99,7 +100,7 @@ interface Ends {
   theirs: number;
 }
 
-function pairOf(make: (address: number) => number, what: string): [number, number] {
+export function pairOf(make: (address: number) => number, what: string): [number, number] {
   const pair = Mapping.anonymous(8);
   checked(make(pair.address), what, "Cannot start a device process", "ERR_SANDBOX");
   const fds: [number, number] = [pair.words[0]!, pair.words[1]!];
@@ -122,7 +123,7 @@ function pipeEnds(): Ends {
 }
 
 /** Moves a descriptor out of the way of those that the child will get. */
-function stage(fd: number): number {
+export function stage(fd: number): number {
   const high = fcntl(fd, FCNTL.F_DUPFD_CLOEXEC, STAGED_FD_FIRST);
   closeSync(fd);
   return checked(high, "fcntl", "Cannot start a device process", "ERR_SANDBOX");
@@ -174,6 +175,7 @@ export class DeviceProcess {
   readonly weak: readonly Weakness[];
   #stderr = "";
   #exit: DeviceExit | undefined;
+  readonly #pidfd: PidFd;
   readonly #listeners: ((exit: DeviceExit) => void)[] = [];
   #socketOpen = true;
 
@@ -182,6 +184,7 @@ export class DeviceProcess {
     ends: { socketFd: number; stderrFd: number; weak: readonly Weakness[] },
   ) {
     this.pid = pid;
+    this.#pidfd = new PidFd(pid);
     this.socketFd = ends.socketFd;
     this.weak = ends.weak;
     const pipe = new Socket({ fd: ends.stderrFd, readable: true, writable: false });
@@ -210,8 +213,7 @@ export class DeviceProcess {
 
   /** Ends the process; the exit is reported as any other. */
   kill(): void {
-    // Once it is reaped its pid may be somebody else's.
-    if (this.#exit === undefined) process.kill(this.pid, "SIGKILL");
+    if (this.#exit === undefined) this.#pidfd.kill();
   }
 
   /** Ends the process and closes the VMM's end of its socket, unless somebody took it. */
@@ -231,13 +233,14 @@ export class DeviceProcess {
       setTimeout(() => this.#reap(), REAP_RETRY_MS);
       return;
     }
+    this.#pidfd.close();
     this.#exit = exitOf(status, this.#stderr);
     for (const listener of this.#listeners) listener(this.#exit);
   }
 }
 
 /** Status of a child that has ended, or undefined while it runs. */
-function waitFor(pid: number, options: number): number | undefined {
+export function waitFor(pid: number, options: number): number | undefined {
   const status = Mapping.anonymous(4);
   const result = syscall(syscallNumber("wait4"), pid, status.address, options, 0, 0, 0);
   const value = status.words[0];

@@ -5,7 +5,8 @@ import { GRANT_FD_FIRST, SOCKET_FD } from "./descriptors.js";
 import { liveSyscalls } from "./live-filter.js";
 import type { SeccompMode } from "./lockdown.js";
 import { isPiece, NAMESPACES, type Piece, type Weakness } from "./pieces.js";
-import type { Proof } from "./proof.js";
+import { type Proof, proofOf } from "./proof.js";
+import type { DevicePlan } from "./starter.js";
 
 /** Mode 2 of /proc/PID/status, Seccomp: a filter (proc(5)). */
 const SECCOMP_MODE_FILTER = 2;
@@ -100,4 +101,38 @@ export function verifyFilter(pid: number, policy: { id: string; syscalls: string
   if (beyond.length === 0) return live.length;
   const what = `its filter lets through ${beyond.join(", ")}, which its policy does not`;
   throw new VmmError("ERR_SANDBOX", `Cannot trust device ${id}, process ${pid}: ${what}`);
+}
+
+/** A device that was found as confined as it must be. */
+export interface Verified {
+  proof: Proof;
+  /** System calls that its filter lets through; null where it has none. */
+  syscalls: number | null;
+  /** What it does without, and the user accepted that. */
+  weak: readonly Weakness[];
+}
+
+/**
+ * Looks at process `pid` from outside, and believes nothing else: may it see requests of a guest?
+ *
+ * @param weak the pieces that it is known to lack, and those that it says it lacks, which only
+ *   a plan with `allowWeak` excuses
+ * @throws VmmError ERR_SANDBOX when it is gone, or less confined than `plan` asks for
+ */
+export function verifyDevice(
+  pid: number,
+  plan: DevicePlan,
+  { known, said }: { known: readonly Weakness[]; said: readonly Weakness[] },
+): Verified {
+  const { id, seccomp, grants, syscalls } = plan;
+  const proof = proofOf(pid);
+  const excused = plan.allowWeak === true ? said : [];
+  const weak = [
+    ...known,
+    ...excused.filter(({ piece }) => known.every((each) => each.piece !== piece)),
+  ];
+  verifyProof(proof, { id, seccomp, grantCount: grants.length, weak });
+  const unfiltered = weak.some(({ piece }) => piece === "system call filter");
+  const filtered = seccomp !== "off" && !unfiltered;
+  return { proof, syscalls: filtered ? verifyFilter(pid, { id, syscalls }) : null, weak };
 }

@@ -23,7 +23,7 @@ export const SPIN_CPU_MS_MAX = 5000;
 /** Time of day between two looks; each costs some 40 µs for a device. */
 export const WATCHDOG_INTERVAL_MS = 1000;
 
-/** The clock of all threads of a process, in the lower three bits of its id (linux/posix-timers.h). */
+/** The clock of a whole process: the lower three bits of its id (linux/posix-timers.h). */
 const CPUCLOCK_SCHED = 2;
 
 /** What can be seen of a device process at some moment. */

@@ -80,7 +80,7 @@ vm(
     const run = await Run.create(config("exit=hang"));
     const done = run.vm.run();
     await run.until(() => run.text.includes("hangs"));
-    const [device] = run.vm.proofs();
+    const [device] = await run.vm.proofs();
     if (device === undefined) throw new Error("no proof");
     const { id, proof } = device;
     assert.is(id, "rng0");
