@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import type { VmConfig, VmEvent } from "../machine/config.js";
 import type { DeviceProof, Vm } from "../machine/vm.js";
 import { type EventSink, jsonSink, textSink } from "./events.js";
-import { devicesOf } from "./options.js";
+import { devicesOf, seccompOf } from "./options.js";
 import { now, paint, STDOUT, say, sayJson } from "./output.js";
 import { checkFiles } from "./preflight.js";
 import type { DemoOptions } from "./program.js";
@@ -85,6 +85,7 @@ function configOf(options: DemoOptions): VmConfig {
     cpuCount: 1,
     devices: devicesOf(DEVICES, [], options),
     debugExit: false,
+    seccomp: seccompOf(options),
     allowWeakSandbox: options.allowWeakSandbox === true,
     onDeviceFailure: "stop",
     serialFd: -1,

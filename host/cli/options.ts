@@ -54,6 +54,11 @@ function checkTransport(name: string): void {
   );
 }
 
+/** What --seccomp says of the VMM and of every device alike. */
+export function seccompOf({ seccomp }: Pick<ConfinementOptions, "seccomp">): SeccompMode {
+  return oneOf("--seccomp", seccomp, SECCOMP_MODES);
+}
+
 /** The confined devices that `specs` and `grants` describe. */
 export function devicesOf(
   specs: readonly string[],
@@ -62,7 +67,7 @@ export function devicesOf(
 ): DeviceConfig[] {
   return deviceConfigs(specs.map(parseDevice), grants.map(parseGrant), {
     isolation: oneOf("--isolation", isolation, ISOLATIONS),
-    seccomp: oneOf("--seccomp", seccomp, SECCOMP_MODES),
+    seccomp: seccompOf({ seccomp }),
   });
 }
 
@@ -77,6 +82,7 @@ export function vmConfigOf(kernel: string | undefined, options: RunOptions): VmC
     cpuCount: parseCpuCount(options.cpus, { min: 1, max: CPU_COUNT_MAX }),
     devices: devicesOf(options.device, options.grant, options),
     debugExit: options.debugExit === true,
+    seccomp: seccompOf(options),
     allowWeakSandbox: options.allowWeakSandbox === true,
     onDeviceFailure: oneOf("--on-device-failure", options.onDeviceFailure, ON_DEVICE_FAILURE),
     serialFd: options.json === true ? -1 : 1,

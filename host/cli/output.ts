@@ -41,9 +41,12 @@ function hasColors(fd: number): boolean {
   return tty.isatty(fd) && (NO_COLOR ?? "") === "" && TERM !== "dumb";
 }
 
+/** Terminals that show colours, found out at once: when a guest runs the VMM cannot ask any more. */
+const COLORFUL = new Set([STDOUT, STDERR].filter(hasColors));
+
 /** `text` in colour where `fd` is a terminal that shows colours. */
 export function paint(fd: number, style: Style, text: string): string {
-  return hasColors(fd) ? styleText(style, text, { validateStream: false }) : text;
+  return COLORFUL.has(fd) ? styleText(style, text, { validateStream: false }) : text;
 }
 
 /**

@@ -90,6 +90,7 @@ export const getsockopt = define<[fd: N, level: N, option: N, value: N, bytes: N
 export const memcpy = define<[to: N, from: N, bytes: N]>(
   "uintptr_t memcpy(uintptr_t dest, uintptr_t src, size_t n)",
 );
+export const mallopt = define<[param: N, value: N]>("int mallopt(int param, int value)");
 export const prctl = define<[option: N, a: N, b: N, c: N, d: N]>(
   "int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)",
 );

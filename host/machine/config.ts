@@ -32,6 +32,12 @@ export interface VmConfig {
   serialFd: number;
   /** Start although this kernel lacks a piece of the sandbox; the report then says so. */
   allowWeakSandbox: boolean;
+  /**
+   * What a system call does that the VMM has no need of once the guest runs: it ends the VMM, is
+   * noted in the kernel's log, or is made. The filter is for the rest of the process's life, so
+   * this must be "off" for whoever goes on to do anything else in it, a second VM for one.
+   */
+  seccomp: SeccompMode;
   /** What a device that dies again and again means: the VM goes on without it, or stops. */
   onDeviceFailure: "continue" | "stop";
 }
@@ -56,7 +62,13 @@ export interface GuestExit {
 
 /** Everything that happens to a VM; `time` is milliseconds since the epoch. */
 export type VmEvent = { time: number } & (
-  | { event: "vmm-ready"; startMs: number }
+  | {
+      event: "vmm-ready";
+      /** Of the VMM itself, with the number of system calls that are left to it. */
+      seccomp: SeccompMode;
+      syscalls: number | null;
+      startMs: number;
+    }
   | {
       event: "device-ready";
       id: string;

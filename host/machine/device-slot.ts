@@ -9,6 +9,7 @@ import { describeWeakness } from "../sandbox/pieces.js";
 import type { DeviceExit } from "../sandbox/spawn.js";
 import type { DevicePlan, DeviceStarter, StartedDevice } from "../sandbox/starter.js";
 import { weaknessesIn } from "../sandbox/verify.js";
+import type { InlineDevice } from "../sandbox/vmm-policy.js";
 import type { DeviceConfig, UntimedEvent } from "./config.js";
 import { EventFd } from "./eventfd.js";
 import { type Inspection, inspectDevice } from "./inspect.js";
@@ -78,6 +79,13 @@ export class DeviceSlot {
       vm.ioeventfd(notify.fd, { gpa: base + QUEUE_NOTIFY, value: queue });
     }
     vm.irqfd(this.#interrupt.fd, gsi);
+  }
+
+  /** What it may do inside the VMM's own process, if that is where it runs. */
+  get inline(): InlineDevice | undefined {
+    if (this.#inlineGrants === undefined) return undefined;
+    const { imports } = this.#inspection.facts;
+    return { id: this.config.id, grants: this.#inlineGrants, imports };
   }
 
   get ioData(): IoDeviceData {

@@ -6,6 +6,7 @@ import { assert, VmmError } from "../errors.js";
 import type { Vm } from "../kvm/kvm.js";
 import type { Proof } from "../sandbox/proof.js";
 import { type DeviceStarter, ParentStarter } from "../sandbox/starter.js";
+import type { InlineDevice } from "../sandbox/vmm-policy.js";
 import { Warden } from "../sandbox/warden.js";
 import type { UntimedEvent, VmConfig } from "./config.js";
 import { type Death, DeviceSlot } from "./device-slot.js";
@@ -110,6 +111,11 @@ export class DeviceSet {
       return { id: slot.config.id, proof };
     });
     return Promise.all(proofs);
+  }
+
+  /** Devices inside this process, and what they were granted. */
+  get inline(): InlineDevice[] {
+    return this.#slots.flatMap((slot) => slot.inline ?? []);
   }
 
   /** From now on this process starts no device any more and looks at none: its warden does. */

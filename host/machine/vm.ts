@@ -6,7 +6,8 @@ import { planBoot } from "../boot/plan.js";
 import { VmmError } from "../errors.js";
 import { type CpuidEntry, Kvm, type Vm as KvmVm } from "../kvm/kvm.js";
 import type { Proof } from "../sandbox/proof.js";
-import type { GuestExit, UntimedEvent, VmConfig, VmEvent } from "./config.js";
+import type { GuestExit, SeccompMode, UntimedEvent, VmConfig, VmEvent } from "./config.js";
+import { confineVmm } from "./confine.js";
 import { DeviceSet } from "./devices.js";
 import { EventFd } from "./eventfd.js";
 import { guestExitOf, StopRequest } from "./exit.js";
@@ -41,8 +42,14 @@ export class Vm {
     this.#emit = parts.emit;
   }
 
-  /** Runs the guest to its end, then releases everything. */
+  /**
+   * Confines this process for good, unless `seccomp` is "off", and runs the guest to its end; then
+   * releases everything.
+   *
+   * @throws VmmError ERR_SANDBOX when the process cannot be confined; the guest has not run then
+   */
   async run(): Promise<GuestExit> {
+    await this.#confine();
     const { vcpus, entry } = this.#parts;
     vcpus.go(entry);
     const cause = await Promise.race([vcpus.exit, this.#stop.requested]);
@@ -51,6 +58,18 @@ export class Vm {
     const { reason, detail } = exit;
     this.#emit({ event: "guest-exit", reason, ...(detail === undefined ? {} : { detail }) });
     return exit;
+  }
+
+  async #confine(): Promise<void> {
+    const { seccomp, devices, close } = this.#parts;
+    try {
+      if (seccomp !== "off") devices.handOver();
+      const syscalls = await confineVmm(seccomp, devices.inline);
+      this.#emit({ event: "vmm-ready", seccomp, syscalls, startMs: performance.now() });
+    } catch (error) {
+      await close();
+      throw error;
+    }
   }
 
   /**
@@ -80,6 +99,7 @@ export class Vm {
 /** Everything that a running VM holds. */
 interface Parts {
   emit: (event: UntimedEvent) => void;
+  seccomp: SeccompMode;
   entry: EntryState;
   shared: Shared;
   vcpus: Vcpus;
@@ -153,9 +173,8 @@ async function assemble(
   const entry = loadKernel(config, { ram, devices });
   const vcpus = await starting;
   await devices.ready();
-  emit({ event: "vmm-ready", startMs: performance.now() });
   const serial = new Serial(shared.legacy, { interrupt, outFd: output.fd });
-  return { entry, shared, vcpus, devices, serial };
+  return { seccomp: config.seccomp, entry, shared, vcpus, devices, serial };
 }
 
 interface OpenKvm {

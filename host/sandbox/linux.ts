@@ -71,10 +71,16 @@ export const SECUREBITS = {
   SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED: 0x80,
 } as const;
 
-/** asm-generic/ioctls.h, linux/sockios.h */
+/** ioctl(2) requests of asm-generic/ioctls.h, linux/sockios.h and linux/seccomp.h */
 export const IOCTL = {
+  TCGETS: 0x5401,
+  TCSETS: 0x5402,
+  TCSETSW: 0x5403,
   /** Bytes that were sent and that the peer has not read. */
   SIOCOUTQ: 0x5411,
+  TIOCGWINSZ: 0x5413,
+  SECCOMP_IOCTL_NOTIF_RECV: 0xc050_2100,
+  SECCOMP_IOCTL_NOTIF_SEND: 0xc018_2101,
 } as const;
 
 /** linux/mount.h */
@@ -99,15 +105,20 @@ export const FCNTL = {
   F_GETFD: 1,
   O_CLOEXEC: 0o2000000,
   O_PATH: 0o10000000,
+  F_GETFL: 3,
+  F_SETFL: 4,
   AT_FDCWD: -100,
   AT_RECURSIVE: 0x8000,
+  AT_EMPTY_PATH: 0x1000,
 } as const;
 
 /** asm/signal.h */
 export const SIGNAL = {
   SIG_DFL: 0,
   SIG_IGN: 1,
+  SIGABRT: 6,
   SIGKILL: 9,
+  SIGUSR2: 12,
   SIGPIPE: 13,
   SIGCHLD: 17,
   SIGSTOP: 19,
@@ -135,6 +146,7 @@ export const PTRACE = {
 /** linux/wait.h, and what it finds (asm-generic/siginfo.h) */
 export const WAIT = {
   P_PID: 1,
+  WNOHANG: 1,
   WSTOPPED: 2,
   WEXITED: 4,
   WNOWAIT: 0x0100_0000,

@@ -112,11 +112,11 @@ guestTest("bulkhead run ends on SIGTERM with status 143 and leaves no process be
   });
   const exit = once(child, "exit");
   await Promise.race([once(child.stdout, "data"), exit]);
-  const devices = childrenOf(child.pid!);
-  assert.is(devices.length, 1);
+  const children = childrenOf(child.pid!);
   child.kill("SIGTERM");
+  assert.is(children.length, 2, "a device and the warden");
   assert.equal(await exit, [143, null]);
-  for (const pid of devices) await gone(pid);
+  for (const pid of children) await gone(pid);
 });
 
 guestTest("bulkhead demo shows what confines its devices", () => {

@@ -25,6 +25,7 @@ export function config(cmdline: string, changes: Partial<VmConfig> = {}): VmConf
     debugExit: false,
     serialFd: -1,
     allowWeakSandbox: false,
+    seccomp: "off", // a test makes several VMs in one process
     onDeviceFailure: "continue",
     ...changes,
   };

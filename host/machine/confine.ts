@@ -1,0 +1,33 @@
+// The VMM confines itself, as the last thing before a guest runs.
+
+import { KVM } from "../kvm/kvm.h.js";
+import { installFilter } from "../sandbox/install.js";
+import { type Policy, syscallsOf } from "../sandbox/policy.js";
+import { type InlineDevice, vmmPolicyOf } from "../sandbox/vmm-policy.js";
+import { primeVmm } from "../sandbox/vmm-prime.js";
+import type { SeccompMode } from "./config.js";
+
+/** What the vCPU workers still ask of KVM; the first CPU's registers are set as it is let go. */
+const KVM_REQUESTS = [KVM.RUN, KVM.GET_REGS, KVM.SET_REGS, KVM.GET_SREGS, KVM.SET_SREGS];
+
+/** The policy of this process with these devices inside it. */
+export function vmmPolicy(inline: readonly InlineDevice[]): Policy {
+  return vmmPolicyOf({ pid: process.pid, kvmRequests: KVM_REQUESTS, inline });
+}
+
+/**
+ * Confines this process, with all its threads and for good.
+ *
+ * @returns how many system calls are left, or null in mode "off"
+ * @throws VmmError ERR_SANDBOX
+ */
+export async function confineVmm(
+  mode: SeccompMode,
+  inline: readonly InlineDevice[],
+): Promise<number | null> {
+  if (mode === "off") return null;
+  const policy = vmmPolicy(inline);
+  await primeVmm();
+  installFilter(policy, mode);
+  return syscallsOf(policy).length;
+}

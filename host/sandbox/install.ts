@@ -1,0 +1,48 @@
+// A policy put into force on every thread of this process.
+
+import { errnoName, VmmError } from "../errors.js";
+import { errno, prctl, syscall } from "../ffi/libc.js";
+import { Mapping } from "../ffi/memory.js";
+import {
+  compilePolicy,
+  SECCOMP_RET_KILL_PROCESS,
+  SECCOMP_RET_LOG,
+  SOCK_FILTER_BYTES,
+} from "./bpf.js";
+import { PRCTL, SECCOMP } from "./linux.js";
+import type { Policy } from "./policy.js";
+import { syscallNumber } from "./syscalls.js";
+
+function must(result: number, what: string): void {
+  if (result === 0) return;
+  const number = errno();
+  // seccomp(2) with TSYNC returns the thread that has a filter of another ancestry.
+  const why = result > 0 ? `thread ${result} has a filter of its own` : errnoName(number);
+  throw new VmmError("ERR_SANDBOX", `Cannot confine the VMM: ${what}: ${why}`, {
+    errno: result > 0 ? undefined : number,
+    syscall: what,
+  });
+}
+
+/**
+ * Installs the filter of `policy` on all threads, those of Node included, for good: what it does
+ * not allow kills the process, or in mode "log" is noted in the kernel's log.
+ *
+ * @throws VmmError ERR_SANDBOX, and then no thread has the filter
+ */
+export function installFilter(policy: Policy, mode: "enforce" | "log"): void {
+  must(prctl(PRCTL.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS)");
+  const denied = mode === "log" ? SECCOMP_RET_LOG : SECCOMP_RET_KILL_PROCESS;
+  const program = compilePolicy(policy, denied);
+  // struct sock_fprog { unsigned short len; struct sock_filter *filter; }, then the filter itself.
+  const fprog = Mapping.anonymous(16 + program.length);
+  fprog.view.setUint16(0, program.length / SOCK_FILTER_BYTES, true);
+  fprog.view.setBigUint64(8, BigInt(fprog.address + 16), true);
+  new Uint8Array(fprog.view.buffer).set(program, 16);
+  const { SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC } = SECCOMP;
+  const nr = syscallNumber("seccomp");
+  const { address } = fprog;
+  const result = syscall(nr, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, address, 0, 0, 0);
+  must(result, "seccomp");
+  fprog.close();
+}

@@ -1,0 +1,137 @@
+// The system calls that the VMM itself may make once a guest runs, as data: one rule a line, each
+// with its reason. Whoever took it over, through KVM, a queue or a reply, could still do what a VMM
+// does (run this guest, read and write what is open, end its own devices) and no more: not open or
+// create a file, not start a process or a thread, not reach another process or the network.
+
+import { MAP_ANONYMOUS, MAP_FIXED, MAP_NORESERVE, MAP_PRIVATE } from "../ffi/memory.js";
+import { callsOf, type GrantedFd, WASI_MODULE } from "./grants.js";
+import { FCNTL, IOCTL, SIGNAL, WAIT } from "./linux.js";
+import { allow, fd, is, masked, oneOf, type Policy, type Rule } from "./policy.js";
+import type { ImportedFunction } from "./sections.js";
+
+/** sys/socket.h, asm-generic/socket.h */
+const SHUT_WR = 1;
+const SOL_SOCKET = 1;
+const SO_SNDBUF = 7;
+
+/** A device that runs inside the VMM: what it may do is added to what the VMM does. */
+export interface InlineDevice {
+  id: string;
+  grants: readonly GrantedFd[];
+  imports: readonly ImportedFunction[];
+}
+
+export interface VmmPolicyInput {
+  /** Of the VMM itself. */
+  pid: number;
+  /** ioctl(2) numbers of KVM that are used while a guest runs, the most frequent first. */
+  kvmRequests: readonly number[];
+  inline: readonly InlineDevice[];
+}
+
+/** All 64 bits of flags but these. */
+function except(flags: number): bigint {
+  return ~BigInt(flags) & 0xffff_ffff_ffff_ffffn;
+}
+
+function guestRules(kvmRequests: readonly number[]): Rule[] {
+  return [
+    allow(
+      "ioctl",
+      "a vCPU runs, and its registers are read when it crashes",
+      oneOf(1, kvmRequests),
+    ),
+    allow("epoll_wait", "the I/O worker waits for kicks, replies and accesses"),
+    allow("sendmsg", "requests go to devices"),
+    allow("recvmsg", "replies come from devices, and sockets of new ones from the warden"),
+    allow("write", "the guest's serial output, events, eventfds and the warden's messages"),
+    allow("read", "serial input, eventfds, what devices say on stderr, the warden's messages"),
+    allow("poll", "a vCPU waits for whoever reads the serial output slowly"),
+    allow("ioctl", "has a device read everything?", is(1, IOCTL.SIOCOUTQ)),
+  ];
+}
+
+function memoryRules(): Rule[] {
+  const anonymous = masked(3, except(MAP_FIXED | MAP_NORESERVE), MAP_PRIVATE | MAP_ANONYMOUS);
+  return [
+    allow("mmap", "V8's heap and code, malloc; never from a file", anonymous),
+    allow("mprotect", "V8 writes code, then makes it executable"),
+    allow("munmap", "V8's heap, malloc and guest RAM are given back"),
+    allow("madvise", "V8 and malloc hand pages back"),
+    allow("mremap", "malloc makes a large block larger"),
+    allow("brk", "malloc's heap grows and shrinks"),
+  ];
+}
+
+function threadRules(pid: number): Rule[] {
+  const { SIGUSR2, SIGABRT, SIGSTOP, SIGKILL } = SIGNAL;
+  return [
+    allow("futex", "threads wait for each other"),
+    allow("epoll_pwait", "Node's event loop waits"),
+    allow("epoll_ctl", "a device's socket is watched, or no longer"),
+    allow(
+      "tgkill",
+      "a vCPU is kicked out of KVM_RUN; abort(3)",
+      is(0, pid),
+      oneOf(2, [SIGUSR2, SIGABRT]),
+    ),
+    allow("kill", "stop after Ctrl-Z, with the terminal put back", is(0, pid), is(1, SIGSTOP)),
+    allow("pidfd_send_signal", "ends a device that it started, or the warden", is(1, SIGKILL)),
+    allow("wait4", "a device that it started has ended", is(2, WAIT.WNOHANG)),
+    allow("rt_sigreturn", "a signal was handled"),
+    allow("rt_sigprocmask", "Node holds signals back while it ends"),
+    allow("rt_sigaction", "a signal is no longer handled"),
+    allow("restart_syscall", "a timed wait goes on after the process was stopped and continued"),
+    allow("sched_yield", "V8's threads wait for a short time"),
+    allow("clock_gettime", "clocks, and the processor time of devices"),
+    allow("getpid", "V8 notes its process with each garbage collection"),
+    allow("gettid", "abort(3)"),
+    allow("exit", "a thread ends"),
+    allow("exit_group", "the VMM ends"),
+  ];
+}
+
+function descriptorRules(): Rule[] {
+  const { TCGETS, TCSETS, TCSETSW, TIOCGWINSZ } = IOCTL;
+  const sendBuffer = [is(1, SOL_SOCKET), is(2, SO_SNDBUF)];
+  const flags = oneOf(1, [FCNTL.F_GETFL, FCNTL.F_SETFL]);
+  return [
+    allow("close", "descriptors are given back"),
+    allow("setsockopt", "room for messages in the socket of a new device", ...sendBuffer),
+    allow("getsockopt", "is there enough of it?", ...sendBuffer),
+    allow("shutdown", "the warden has ended, and so does the talk to it", is(1, SHUT_WR)),
+    allow("fsync", "Node ends: what was said is written", oneOf(0, [1, 2])),
+    allow("fstat", "are stdin, stdout and stderr what they were, when Node ends?"),
+    allow("newfstatat", "fstat(3) of a C library that knows no better", is(3, FCNTL.AT_EMPTY_PATH)),
+    allow("fcntl", "Node leaves them as blocking as they were", flags),
+    allow(
+      "ioctl",
+      "mode and size of the terminal",
+      oneOf(1, [TCGETS, TCSETS, TCSETSW, TIOCGWINSZ]),
+    ),
+  ];
+}
+
+function inlineRules({ id, grants, imports }: InlineDevice): Rule[] {
+  const wasi = imports.filter(({ module }) => module === WASI_MODULE);
+  const imported = new Set(wasi.map(({ name }) => name));
+  return grants.flatMap((grant) => [
+    allow("lseek", `${id}.${grant.name}: its next instance begins at the start`, fd(0, grant.fd)),
+    ...callsOf(grant, imported).map(({ syscall, reason }) =>
+      allow(syscall, `${id}.${grant.name}: ${reason}`, fd(0, grant.fd)),
+    ),
+  ]);
+}
+
+/** The policy of the VMM while a guest runs. */
+export function vmmPolicyOf({ pid, kvmRequests, inline }: VmmPolicyInput): Policy {
+  return {
+    rules: [
+      ...guestRules(kvmRequests),
+      ...memoryRules(),
+      ...threadRules(pid),
+      ...descriptorRules(),
+      ...inline.flatMap(inlineRules),
+    ],
+  };
+}
