@@ -41,7 +41,7 @@ function hasColors(fd: number): boolean {
   return tty.isatty(fd) && (NO_COLOR ?? "") === "" && TERM !== "dumb";
 }
 
-/** Terminals that show colours, found out at once: when a guest runs the VMM cannot ask any more. */
+/** Terminals that show colours; found out at once, for when a guest runs the VMM may not ask. */
 const COLORFUL = new Set([STDOUT, STDERR].filter(hasColors));
 
 /** `text` in colour where `fd` is a terminal that shows colours. */
