@@ -1,11 +1,14 @@
-// bulkhead policy: the system calls that a device may make, each with its reason.
+// bulkhead policy: the system calls that a device, or the VMM itself, may make, each with its
+// reason.
 
+import { vmmPolicy } from "../machine/confine.js";
 import { type Inspection, inspectDevice } from "../machine/inspect.js";
 import { deviceConfigs, parseDevice, parseGrant } from "./device.js";
 import { STDOUT, say, sayJson } from "./output.js";
 import { checkModule } from "./preflight.js";
 import type { PolicyOptions } from "./program.js";
 import { table } from "./table.js";
+import { usageError } from "./usage.js";
 
 type Rule = Inspection["policy"]["rules"][number];
 type ArgTest = Rule["args"][number];
@@ -16,10 +19,20 @@ const INT_BITS = (1n << 32n) - 1n;
 /** Names of the arguments that rules test, from the manual pages. */
 const ARGUMENTS: Readonly<Record<string, readonly string[]>> = {
   clock_gettime: ["clockid"],
+  fcntl: ["fd", "op"],
+  getsockopt: ["fd", "level", "optname"],
+  ioctl: ["fd", "op"],
+  kill: ["pid", "sig"],
   madvise: ["addr", "length", "advice"],
   mmap: ["addr", "length", "prot", "flags", "fd", "offset"],
   mprotect: ["addr", "len", "prot"],
   futex: ["uaddr", "futex_op"],
+  newfstatat: ["dirfd", "pathname", "statbuf", "flags"],
+  pidfd_send_signal: ["pidfd", "sig"],
+  setsockopt: ["fd", "level", "optname"],
+  shutdown: ["fd", "how"],
+  tgkill: ["tgid", "tid", "sig"],
+  wait4: ["pid", "wstatus", "options"],
 };
 
 /** Calls whose first argument is a descriptor: most of those that a grant leads to. */
@@ -45,14 +58,17 @@ export function describeTests({ syscall, args }: Pick<Rule, "syscall" | "args">)
   return args.map((test) => describeTest(syscall, test)).join(", ") || "always";
 }
 
+/** A policy, and its distinct system calls. */
+type Allowed = Pick<Inspection, "policy" | "syscalls">;
+
 /** The rules of a policy as a table. */
-export function policyTable({ policy }: Inspection): Promise<string> {
+export function policyTable({ policy }: Allowed): Promise<string> {
   const rows = policy.rules.map((rule) => [rule.syscall, describeTests(rule), rule.reason]);
   return table(["system call", "allowed if", "reason"], rows);
 }
 
 /** The rules of a policy for a program: 64-bit numbers are hexadecimal text. */
-export function policyJson({ policy, syscalls }: Inspection): object {
+export function policyJson({ policy, syscalls }: Allowed): object {
   const rules = policy.rules.map(({ syscall, nr, args, reason }) => ({
     syscall,
     nr,
@@ -75,8 +91,29 @@ function descriptorTable({ grants }: Inspection): Promise<string> {
   return table(["fd", "what it is"], [["3", "socket to the VMM"], ...rows]);
 }
 
+/** The word that stands for the VMM where a device could be named. */
+const VMM = "vmm";
+
+/** Prints the policy of a VMM without inline devices; where its pid is in it, that of this process. */
+async function vmm({ grant, json }: PolicyOptions): Promise<number> {
+  if (grant.length > 0) throw usageError("Cannot grant the VMM anything: it is no device");
+  const allowed = vmmPolicy([]);
+  const count = allowed.syscalls.length;
+  if (json === true) {
+    sayJson({ id: VMM, ...policyJson(allowed) });
+    return 0;
+  }
+  say(STDOUT, `When its guest runs, the VMM may make ${count} system calls; any other kills it.\n`);
+  say(
+    STDOUT,
+    `It may only signal itself: ${hex(BigInt(process.pid))} stands for its pid.\n\n${await policyTable(allowed)}`,
+  );
+  return 0;
+}
+
 /** Prints the policy that a device of this --device and these --grant options would get. */
 export async function policy(spec: string, options: PolicyOptions): Promise<number> {
+  if (spec === VMM) return vmm(options);
   const common = { isolation: "process", seccomp: "enforce" } as const;
   const [device] = deviceConfigs([parseDevice(spec)], options.grant.map(parseGrant), common);
   const { id, module, grants } = device!;

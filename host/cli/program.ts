@@ -70,7 +70,13 @@ function addConfinement(command: Command): Command {
   return command
     .optionsGroup("Confinement options:")
     .addOption(withDefault("--isolation <where>", "run devices in a process or inline", "process"))
-    .addOption(withDefault("--seccomp <mode>", "on a forbidden call: enforce, log, off", "enforce"))
+    .addOption(
+      withDefault(
+        "--seccomp <mode>",
+        "on a forbidden call, of devices and VMM: enforce, log, off",
+        "enforce",
+      ),
+    )
     .option("--allow-weak-sandbox", "start even if this kernel lacks a part of the sandbox");
 }
 
@@ -135,9 +141,9 @@ function inspectCommand(commands: Commands, onStatus: (status: number) => void):
 
 function policyCommand(commands: Commands, onStatus: (status: number) => void): Command {
   return new Command("policy")
-    .summary("show the system calls that a device may make")
-    .description("Show the system calls that a device may make, each with its reason.")
-    .argument("<SPEC>", "a device as for run --device; its id ends in 0")
+    .summary("show the system calls that a device, or the VMM, may make")
+    .description("Show the system calls that a device, or the VMM, may make, each with its reason.")
+    .argument("<SPEC>", "a device as for run --device, whose id ends in 0; or vmm")
     .addOption(repeated("--grant <grant>", "grant what it asks for: ID.NAME=KIND:WHAT[:RIGHTS]"))
     .option("--json", "print one JSON object")
     .action(async (spec: string, { grant = [], ...options }: Partial<PolicyOptions>) => {

@@ -10,9 +10,10 @@ import type { SeccompMode } from "./config.js";
 /** What the vCPU workers still ask of KVM; the first CPU's registers are set as it is let go. */
 const KVM_REQUESTS = [KVM.RUN, KVM.GET_REGS, KVM.SET_REGS, KVM.GET_SREGS, KVM.SET_SREGS];
 
-/** The policy of this process with these devices inside it. */
-export function vmmPolicy(inline: readonly InlineDevice[]): Policy {
-  return vmmPolicyOf({ pid: process.pid, kvmRequests: KVM_REQUESTS, inline });
+/** The policy of this process with these devices inside it, and its distinct system calls. */
+export function vmmPolicy(inline: readonly InlineDevice[]): { policy: Policy; syscalls: string[] } {
+  const policy = vmmPolicyOf({ pid: process.pid, kvmRequests: KVM_REQUESTS, inline });
+  return { policy, syscalls: syscallsOf(policy) };
 }
 
 /**
@@ -26,8 +27,8 @@ export async function confineVmm(
   inline: readonly InlineDevice[],
 ): Promise<number | null> {
   if (mode === "off") return null;
-  const policy = vmmPolicy(inline);
+  const { policy, syscalls } = vmmPolicy(inline);
   await primeVmm();
   installFilter(policy, mode);
-  return syscallsOf(policy).length;
+  return syscalls.length;
 }

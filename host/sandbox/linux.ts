@@ -71,7 +71,7 @@ export const SECUREBITS = {
   SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED: 0x80,
 } as const;
 
-/** ioctl(2) requests of asm-generic/ioctls.h, linux/sockios.h and linux/seccomp.h */
+/** ioctl(2) requests of asm-generic/ioctls.h and linux/sockios.h */
 export const IOCTL = {
   TCGETS: 0x5401,
   TCSETS: 0x5402,
@@ -79,8 +79,6 @@ export const IOCTL = {
   /** Bytes that were sent and that the peer has not read. */
   SIOCOUTQ: 0x5411,
   TIOCGWINSZ: 0x5413,
-  SECCOMP_IOCTL_NOTIF_RECV: 0xc050_2100,
-  SECCOMP_IOCTL_NOTIF_SEND: 0xc018_2101,
 } as const;
 
 /** linux/mount.h */

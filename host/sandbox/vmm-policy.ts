@@ -4,6 +4,7 @@
 // create a file, not start a process or a thread, not reach another process or the network.
 
 import { MAP_ANONYMOUS, MAP_FIXED, MAP_NORESERVE, MAP_PRIVATE } from "../ffi/memory.js";
+import { SECCOMP_IOCTL_NOTIF_RECV, SECCOMP_IOCTL_NOTIF_SEND } from "./denial.js";
 import { callsOf, type GrantedFd, WASI_MODULE } from "./grants.js";
 import { FCNTL, IOCTL, SIGNAL, WAIT } from "./linux.js";
 import { allow, fd, is, masked, oneOf, type Policy, type Rule } from "./policy.js";
@@ -44,10 +45,16 @@ function guestRules(kvmRequests: readonly number[]): Rule[] {
     allow("epoll_wait", "the I/O worker waits for kicks, replies and accesses"),
     allow("sendmsg", "requests go to devices"),
     allow("recvmsg", "replies come from devices, and sockets of new ones from the warden"),
+    allow("recvfrom", "does a new device send its filter's listener first?"),
     allow("write", "the guest's serial output, events, eventfds and the warden's messages"),
     allow("read", "serial input, eventfds, what devices say on stderr, the warden's messages"),
     allow("poll", "a vCPU waits for whoever reads the serial output slowly"),
     allow("ioctl", "has a device read everything?", is(1, IOCTL.SIOCOUTQ)),
+    allow(
+      "ioctl",
+      "a device was denied a system call: which one, and shall it be let through?",
+      oneOf(1, [SECCOMP_IOCTL_NOTIF_RECV, SECCOMP_IOCTL_NOTIF_SEND]),
+    ),
   ];
 }
 
