@@ -94,20 +94,18 @@ function descriptorTable({ grants }: Inspection): Promise<string> {
 /** The word that stands for the VMM where a device could be named. */
 const VMM = "vmm";
 
-/** Prints the policy of a VMM without inline devices; where its pid is in it, that of this process. */
+/** Prints the policy of a VMM without inline devices, with this process's pid for its own. */
 async function vmm({ grant, json }: PolicyOptions): Promise<number> {
   if (grant.length > 0) throw usageError("Cannot grant the VMM anything: it is no device");
   const allowed = vmmPolicy([]);
-  const count = allowed.syscalls.length;
   if (json === true) {
     sayJson({ id: VMM, ...policyJson(allowed) });
     return 0;
   }
+  const count = allowed.syscalls.length;
   say(STDOUT, `When its guest runs, the VMM may make ${count} system calls; any other kills it.\n`);
-  say(
-    STDOUT,
-    `It may only signal itself: ${hex(BigInt(process.pid))} stands for its pid.\n\n${await policyTable(allowed)}`,
-  );
+  say(STDOUT, `${hex(BigInt(process.pid))} stands for its own pid.\n\n`);
+  say(STDOUT, await policyTable(allowed));
   return 0;
 }
 

@@ -30,6 +30,17 @@ test("bulkhead policy rng pins reading to the descriptor of what is granted", ()
   assert.match(stdout, /^5 +source: file \/dev\/zero, read$/m);
 });
 
+test("bulkhead policy vmm prints what the VMM itself may do, and takes no grant", () => {
+  const { status, stdout } = bulkhead(["policy", "vmm"]);
+  assert.is(status, 0);
+  assert.match(stdout, /^When its guest runs, the VMM may make \d+ system calls/);
+  assert.match(stdout, /^ioctl +op = 0xae80 or .* a vCPU runs/m);
+  assert.match(stdout, /^pidfd_send_signal +sig = 9 /m);
+  const [policy] = jsonLines(bulkhead(["policy", "vmm", "--json"]).stdout);
+  assert.equal(Object.keys(policy!), ["id", "syscalls", "rules", "otherwise"]);
+  assert.is(bulkhead(["policy", "vmm", "--grant", "vmm0.x=file:y"]).status, 2);
+});
+
 test("bulkhead inspect rng shows manifest, imports, what it asks for and the policy", () => {
   const { status, stdout } = bulkhead(["inspect", "rng"]);
   assert.is(status, 0);

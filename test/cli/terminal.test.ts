@@ -1,9 +1,11 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { EscapeKeys } from "../../host/cli/terminal.js";
+import { BULKHEAD, ENTROPY_GUEST, whyNoKvm } from "../support/bulkhead.js";
 import { skip } from "../support/skip.js";
 
 function feed(...chunks: string[]) {
@@ -53,6 +55,8 @@ interface Step {
   /** What must have been printed before the keys are typed. */
   after: string;
   keys: string;
+  /** What happens before them; gets all that was printed. */
+  act?: (log: string) => Promise<void>;
 }
 
 /** Runs `command` on a pseudo-terminal of its own and types at it; returns all that it printed. */
@@ -63,8 +67,9 @@ async function onTerminal(command: string, steps: Step[]): Promise<string> {
   });
   const log: string[] = [];
   child.stdout.setEncoding("utf8").on("data", (text: string) => log.push(text));
-  for (const { after, keys } of steps) {
+  for (const { after, keys, act } of steps) {
     await printed(child, log, after);
+    await act?.(log.join(""));
     child.stdin.write(keys);
   }
   if (child.exitCode === null) await once(child, "exit");
@@ -111,6 +116,34 @@ test("Terminal puts the terminal back while it is stopped, then is raw again", a
   const log = await onTerminal(command, [{ after: "open raw", keys: "\x01x" }]);
   assert.match(log, "stopped cooked");
   assert.match(log, "continued raw");
+});
+
+/** State of a process in /proc/PID/stat: T is stopped. */
+function stateOf(pid: number): string | undefined {
+  return /\) (.)/.exec(readFileSync(`/proc/${pid}/stat`, "latin1"))?.[1];
+}
+
+/** Stops the process that said its pid, and lets it go on. */
+async function stopAndContinue(log: string): Promise<void> {
+  const pid = Number(/pid (\d+)/.exec(log)?.[1]);
+  process.kill(pid, "SIGTSTP");
+  while (stateOf(pid) !== "T") await new Promise((resolve) => setTimeout(resolve, 5));
+  process.kill(pid, "SIGWINCH");
+  process.kill(pid, "SIGCONT");
+}
+
+test("a confined VMM on a terminal takes keys, stops, goes on and puts it back", async () => {
+  const reason = whyNoTerminal() ?? whyNoKvm();
+  if (reason !== undefined) return skip(reason);
+  const run = `"${process.execPath}" "${BULKHEAD}" run "${ENTROPY_GUEST}" --rng -p exit=hang`;
+  const check = "stty -a | grep -q -- -icanon && echo left raw || echo left cooked";
+  const command = `sh -c 'echo pid $$; exec ${run}'; echo status $?; ${check}`;
+  const log = await onTerminal(command, [
+    { after: "hangs", keys: "abc\x01h" },
+    { after: "this help", keys: "\x01x", act: stopAndContinue },
+  ]);
+  assert.match(log, "the guest was stopped (Ctrl-A x)");
+  assert.match(log, "status 0\r\nleft cooked");
 });
 
 test("Terminal feeds what is not a terminal to the guest as it is", () => {

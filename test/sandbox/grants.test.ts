@@ -11,6 +11,7 @@ import {
   openFlagsOf,
   openGrants,
   resolveGrants,
+  rewindGrants,
   WASI_RIGHTS,
   wasiFdOf,
   wasiRightsOf,
@@ -141,6 +142,17 @@ test("openGrants() closes everything again when one cannot be opened, and names 
 test("openGrants() refuses a directory", () => {
   const grants = [{ name: "image", ...file("/tmp", "read") }];
   refused("ERR_GRANT", /neither a file nor a device/, () => openGrants(grants));
+});
+
+test("rewindGrants() lets the next instance read from the start", () => {
+  const what = temporaryFile("data", "entropy");
+  const [granted] = openGrants([{ name: "data", kind: "file", what, rights: ["read"] }]);
+  const buffer = Buffer.alloc(3);
+  const next = () => buffer.toString("latin1", 0, fs.readSync(granted!.fd, buffer));
+  assert.equal([next(), next()], ["ent", "rop"]);
+  rewindGrants([granted!]);
+  assert.is(next(), "ent");
+  fs.closeSync(granted!.fd);
 });
 
 test.run();
