@@ -47,12 +47,12 @@ class Measurements {
   #measuring = false;
 
   /** To be called when all devices are confined and the guest is about to run. */
-  async start(vm: Vm): Promise<void> {
-    this.#proofs = await vm.proofs();
+  start(vm: Vm): void {
     this.#vm = vm;
+    void this.#measure();
   }
 
-  /** Looks at the devices again when the guest says something, unless that is under way. */
+  /** Looks at the devices when the guest says something, unless that is under way. */
   observe(event: VmEvent): void {
     if (event.event === "device-ready") this.#ready.set(event.id, event);
     if (event.event === "serial" && !this.#measuring) void this.#measure();
@@ -147,8 +147,8 @@ export async function demo(options: DemoOptions): Promise<number> {
   const status = await runSession(config, {
     input: false,
     beforeRun: async (vm) => {
-      await measurements.start(vm);
       await loadTables();
+      measurements.start(vm);
     },
     onEvent: (event) => {
       measurements.observe(event);

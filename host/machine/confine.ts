@@ -1,7 +1,7 @@
 // The VMM confines itself, as the last thing before a guest runs.
 
 import { KVM } from "../kvm/kvm.h.js";
-import { installFilter } from "../sandbox/install.js";
+import { prepareFilter } from "../sandbox/install.js";
 import { type Policy, syscallsOf } from "../sandbox/policy.js";
 import { type InlineDevice, vmmPolicyOf } from "../sandbox/vmm-policy.js";
 import { primeVmm } from "../sandbox/vmm-prime.js";
@@ -17,18 +17,21 @@ export function vmmPolicy(inline: readonly InlineDevice[]): { policy: Policy; sy
 }
 
 /**
- * Confines this process, with all its threads and for good.
+ * Makes ready for the filter of `mode`, so that putting it into force takes no time.
  *
- * @returns how many system calls are left, or null in mode "off"
- * @throws VmmError ERR_SANDBOX
+ * @returns confines this process, with all its threads and for good; the function returns how many
+ *   system calls are left, or null in mode "off", and throws VmmError ERR_SANDBOX
  */
-export async function confineVmm(
+export async function prepareConfinement(
   mode: SeccompMode,
   inline: readonly InlineDevice[],
-): Promise<number | null> {
-  if (mode === "off") return null;
+): Promise<() => number | null> {
+  if (mode === "off") return () => null;
   const { policy, syscalls } = vmmPolicy(inline);
+  const install = prepareFilter(policy, mode);
   await primeVmm();
-  installFilter(policy, mode);
-  return syscalls.length;
+  return () => {
+    install();
+    return syscalls.length;
+  };
 }

@@ -27,7 +27,9 @@ interface DeviceSetOptions {
 /** All devices of a VM, and the I/O worker that serves them. */
 export class DeviceSet {
   readonly #slots: DeviceSlot[];
-  #starter: ParentStarter | Warden;
+  readonly #parent: ParentStarter;
+  #starter: DeviceStarter;
+  #warden: Warden | undefined;
   /** What was asked of the starter and must be known before it can be closed. */
   readonly #underWay = new Set<Promise<unknown>>();
   readonly #stopOnFailure: boolean;
@@ -47,7 +49,8 @@ export class DeviceSet {
       (device, index) => new DeviceSlot(device, { index, allowWeak }),
     );
     const { pid } = process;
-    this.#starter = new ParentStarter(this.#slots.map(({ plan }) => ({ plan, pid })));
+    this.#parent = new ParentStarter(this.#slots.map(({ plan }) => ({ plan, pid })));
+    this.#starter = this.#parent;
     this.#stopOnFailure = config.onDeviceFailure === "stop";
     this.#emit = options.emit;
     this.#stop = options.stop;
@@ -91,6 +94,17 @@ export class DeviceSet {
     if (this.#slots.length === 0) this.#settleReady?.resolve();
   }
 
+  /**
+   * Starts the warden, which boots while the devices do. As soon as they are ready this process
+   * starts no device any more and looks at none: its warden does.
+   */
+  hireWarden(): void {
+    this.#warden = Warden.start(this.#parent.placed, (reason) => {
+      const text = `${reason}; a device that dies stays so`;
+      this.#emit({ event: "log", level: "warning", text });
+    });
+  }
+
   /** Resolves when every device runs confined; rejects with why one does not. */
   async ready(): Promise<void> {
     const timeout = setTimeout(() => {
@@ -102,6 +116,7 @@ export class DeviceSet {
     } finally {
       clearTimeout(timeout);
     }
+    this.#starter = this.#warden ?? this.#parent;
   }
 
   /** What the kernel says of each device's process; the VM does not end before it is known. */
@@ -116,18 +131,6 @@ export class DeviceSet {
   /** Devices inside this process, and what they were granted. */
   get inline(): InlineDevice[] {
     return this.#slots.flatMap((slot) => slot.inline ?? []);
-  }
-
-  /** From now on this process starts no device any more and looks at none: its warden does. */
-  handOver(): void {
-    assert(this.#starter instanceof ParentStarter, "the devices have a warden already");
-    this.#starter = Warden.start(this.#starter.placed, (reason) => {
-      this.#emit({
-        event: "log",
-        level: "warning",
-        text: `${reason}; a device that dies stays so`,
-      });
-    });
   }
 
   async #ask<T>(question: (starter: DeviceStarter) => Promise<T> | T): Promise<T> {
@@ -271,7 +274,7 @@ export class DeviceSet {
       await this.#workerEnded;
     }
     await Promise.all(this.#slots.map((slot) => slot.close()));
-    if (this.#starter instanceof Warden) await this.#starter.close();
+    await this.#warden?.close();
     this.#wake.close();
   }
 }

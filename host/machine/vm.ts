@@ -7,7 +7,7 @@ import { VmmError } from "../errors.js";
 import { type CpuidEntry, Kvm, type Vm as KvmVm } from "../kvm/kvm.js";
 import type { Proof } from "../sandbox/proof.js";
 import type { GuestExit, SeccompMode, UntimedEvent, VmConfig, VmEvent } from "./config.js";
-import { confineVmm } from "./confine.js";
+import { prepareConfinement } from "./confine.js";
 import { DeviceSet } from "./devices.js";
 import { EventFd } from "./eventfd.js";
 import { guestExitOf, StopRequest } from "./exit.js";
@@ -61,10 +61,9 @@ export class Vm {
   }
 
   async #confine(): Promise<void> {
-    const { seccomp, devices, close } = this.#parts;
+    const { seccomp, confine, close } = this.#parts;
     try {
-      if (seccomp !== "off") devices.handOver();
-      const syscalls = await confineVmm(seccomp, devices.inline);
+      const syscalls = confine();
       this.#emit({ event: "vmm-ready", seccomp, syscalls, startMs: performance.now() });
     } catch (error) {
       await close();
@@ -100,6 +99,8 @@ export class Vm {
 interface Parts {
   emit: (event: UntimedEvent) => void;
   seccomp: SeccompMode;
+  /** Confines this process; returns how many system calls are left to it. */
+  confine(): number | null;
   entry: EntryState;
   shared: Shared;
   vcpus: Vcpus;
@@ -172,9 +173,12 @@ async function assemble(
   cleanup.push(() => starting.then((vcpus) => vcpus.close()));
   const entry = loadKernel(config, { ram, devices });
   const vcpus = await starting;
+  // The devices' processes take longest to start: what is done until then costs no time.
+  if (config.seccomp !== "off") devices.hireWarden();
+  const confine = await prepareConfinement(config.seccomp, devices.inline);
   await devices.ready();
   const serial = new Serial(shared.legacy, { interrupt, outFd: output.fd });
-  return { seccomp: config.seccomp, entry, shared, vcpus, devices, serial };
+  return { seccomp: config.seccomp, confine, entry, shared, vcpus, devices, serial };
 }
 
 interface OpenKvm {

@@ -25,13 +25,13 @@ function must(result: number, what: string): void {
 }
 
 /**
- * Installs the filter of `policy` on all threads, those of Node included, for good: what it does
- * not allow kills the process, or in mode "log" is noted in the kernel's log.
+ * Compiles a policy into memory that the kernel can take it from.
  *
- * @throws VmmError ERR_SANDBOX, and then no thread has the filter
+ * @returns installs the filter on all threads, those of Node included, for good: what the policy
+ *   does not allow kills the process, or in mode "log" is noted in the kernel's log. It throws
+ *   VmmError ERR_SANDBOX, and then no thread has the filter
  */
-export function installFilter(policy: Policy, mode: "enforce" | "log"): void {
-  must(prctl(PRCTL.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS)");
+export function prepareFilter(policy: Policy, mode: "enforce" | "log"): () => void {
   const denied = mode === "log" ? SECCOMP_RET_LOG : SECCOMP_RET_KILL_PROCESS;
   const program = compilePolicy(policy, denied);
   // struct sock_fprog { unsigned short len; struct sock_filter *filter; }, then the filter itself.
@@ -39,10 +39,9 @@ export function installFilter(policy: Policy, mode: "enforce" | "log"): void {
   fprog.view.setUint16(0, program.length / SOCK_FILTER_BYTES, true);
   fprog.view.setBigUint64(8, BigInt(fprog.address + 16), true);
   new Uint8Array(fprog.view.buffer).set(program, 16);
-  const { SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC } = SECCOMP;
-  const nr = syscallNumber("seccomp");
-  const { address } = fprog;
-  const result = syscall(nr, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, address, 0, 0, 0);
-  must(result, "seccomp");
-  fprog.close();
+  const { SECCOMP_SET_MODE_FILTER: operation, SECCOMP_FILTER_FLAG_TSYNC: flags } = SECCOMP;
+  return () => {
+    must(prctl(PRCTL.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS)");
+    must(syscall(syscallNumber("seccomp"), operation, flags, fprog.address, 0, 0, 0), "seccomp");
+  };
 }

@@ -15,7 +15,7 @@ function startThreadPool(): Promise<void> {
 }
 
 /**
- * Call it on the main thread before installFilter(): the process can then do without opening files
+ * Call it on the main thread before the filter: the process can then do without opening files
  * and creating threads.
  */
 export async function primeVmm(): Promise<void> {

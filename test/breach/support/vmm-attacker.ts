@@ -5,7 +5,7 @@
 import { writeSync } from "node:fs";
 import { _exit, errno, ioctl, mmap, syscall } from "../../../host/ffi/libc.js";
 import { Mapping } from "../../../host/ffi/memory.js";
-import { confineVmm } from "../../../host/machine/confine.js";
+import { prepareConfinement } from "../../../host/machine/confine.js";
 import { syscallNumber } from "../../../host/sandbox/syscalls.js";
 
 /** Descriptors that were open before: of a file and of a directory. */
@@ -86,7 +86,7 @@ export const DEED_NAMES = Object.keys(DEEDS);
 
 /** What the program does with its arguments: a deed, and the mode of its filter. */
 async function attack(deed: string, seccomp: "enforce" | "off"): Promise<void> {
-  await confineVmm(seccomp, []);
+  (await prepareConfinement(seccomp, []))();
   const result = DEEDS[deed]!();
   if (result === -1) writeSync(1, `errno ${errno()}`);
   _exit(result === -1 ? 1 : 0);
