@@ -61,13 +61,25 @@ export class Vm {
   }
 
   async #confine(): Promise<void> {
-    const { seccomp, confine, close } = this.#parts;
+    const { seccomp, close } = this.#parts;
     try {
-      const syscalls = confine();
+      const syscalls = this.#filter();
       this.#emit({ event: "vmm-ready", seccomp, syscalls, startMs: performance.now() });
     } catch (error) {
       await close();
       throw error;
+    }
+  }
+
+  /** Installs the filter, if this kernel can; returns how many system calls it leaves. */
+  #filter(): number | null {
+    const { confine, allowWeak } = this.#parts;
+    try {
+      return confine();
+    } catch (error) {
+      if (!allowWeak || !(error instanceof VmmError)) throw error;
+      this.#emit({ event: "log", level: "warning", text: `${error.message}; it has no filter` });
+      return null;
     }
   }
 
@@ -99,6 +111,7 @@ export class Vm {
 interface Parts {
   emit: (event: UntimedEvent) => void;
   seccomp: SeccompMode;
+  allowWeak: boolean;
   /** Confines this process; returns how many system calls are left to it. */
   confine(): number | null;
   entry: EntryState;
@@ -178,7 +191,8 @@ async function assemble(
   const confine = await prepareConfinement(config.seccomp, devices.inline);
   await devices.ready();
   const serial = new Serial(shared.legacy, { interrupt, outFd: output.fd });
-  return { seccomp: config.seccomp, confine, entry, shared, vcpus, devices, serial };
+  const { seccomp, allowWeakSandbox: allowWeak } = config;
+  return { seccomp, allowWeak, confine, entry, shared, vcpus, devices, serial };
 }
 
 interface OpenKvm {

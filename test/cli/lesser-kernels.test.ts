@@ -182,6 +182,13 @@ for (const { name, refusals, lacks, error, shares = [], unfiltered = false } of 
   });
 }
 
+guestTest("without seccomp a weak VMM says that it has no filter either", () => {
+  const { stdout } = demo([{ syscall: "seccomp", errno: ENOSYS }], "--allow-weak-sandbox");
+  const logs = jsonLines(stdout).filter(({ event }) => event === "log");
+  assert.ok(logs.some(({ text }) => /^Cannot confine the VMM: seccomp: ENOSYS/.test(`${text}`)));
+  assert.is(jsonLines(stdout).find(({ event }) => event === "vmm-ready")?.syscalls, null);
+});
+
 /** Kernels that lack nothing which a sandbox could not be whole without. */
 const WHOLE: readonly (readonly [name: string, Refusal])[] = [
   ["Landlock", { syscall: "landlock_create_ruleset", errno: ENOSYS }],
