@@ -88,6 +88,7 @@ class IoDevice {
   readonly #post: (report: IoReport) => void;
   readonly #index: number;
   #socketFd = -1;
+  #socket: SocketChannel | undefined;
   #watched = 0;
   #pid = 0;
   #watchdog: Watchdog | undefined;
@@ -136,7 +137,8 @@ class IoDevice {
     }
     this.#watched = EPOLLIN;
     this.#epoll.add(fd, EPOLLIN, (events) => this.#socketReady(events));
-    this.#link.attach(new SocketChannel(fd));
+    this.#socket = new SocketChannel(fd);
+    this.#link.attach(this.#socket);
     this.#settle();
   }
 
@@ -223,6 +225,9 @@ class IoDevice {
       this.#socketFd = -1;
     }
     this.#denials?.close();
+    // The link has let go of it; what it has mapped would stay at each death.
+    this.#socket?.close();
+    this.#socket = undefined;
     this.#inline = undefined;
     this.#post({ ...how, device: this.#index, answered: this.#link.answered });
   }
@@ -230,6 +235,7 @@ class IoDevice {
   close(): void {
     this.#again.close();
     this.#denials?.close();
+    this.#socket?.close();
     if (this.#socketFd !== -1) close(this.#socketFd);
   }
 }

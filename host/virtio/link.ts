@@ -38,6 +38,8 @@ export interface DeviceLinkOptions {
   closed(): void;
   /** The device lied and the channel was dropped: end the process. The driver was told to reset. */
   broken(reason: string): void;
+  /** Resets so far; a test begins just before the count wraps around. */
+  generation?: number;
 }
 
 /** Length of the payload of ACTIVATE: the accepted features, u64. */
@@ -53,7 +55,7 @@ export class DeviceLink implements Backend {
   #greeted = false;
   #ready = false;
   /** Counts resets: a reply to something older is void. */
-  #generation = 0;
+  #generation: number;
   /** The driver set DRIVER_OK, and accepted these features. */
   #active = false;
   #features = 0n;
@@ -75,6 +77,7 @@ export class DeviceLink implements Backend {
   constructor(registers: RegisterFile, options: DeviceLinkOptions) {
     this.#registers = registers;
     this.#options = options;
+    this.#generation = options.generation ?? 0;
     this.#log = new LineLog((line) => options.log(line));
     registers.backend = this;
   }

@@ -1,29 +1,54 @@
-// A device that sends what it likes to a driver that keeps the rules. A model of what a device may
-// say predicts for each message whether it is taken; the driver checks every byte that arrives.
+// A device that sends what it likes to a driver that keeps the rules: OPERATIONS replies, right and
+// wrong ones, cut short, too long, twice, in any order, and held back across other replies, resets,
+// deaths and queues of other sizes. A model of what a device may say predicts for each message
+// whether it is taken; the driver checks every byte that arrives, and those around its buffers.
 
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import * as wire from "../../host/wire/message.js";
 import type { MockQueue } from "./mock-queue.js";
 import { MockRam } from "./mock-ram.js";
-import { Random, repeat, SEED } from "./random.js";
+import { OPERATIONS, Random, repeat, SEED } from "./random.js";
 import { Rig } from "./rig.js";
 import type { Reply, ReplyOptions } from "./test-device.js";
 
 const random = new Random(SEED ^ 0x5eed);
-const rig = new Rig({ queueSizesMax: [8, 64], ram: new MockRam(32 * 1024 * 1024) });
+/** So many resets before their count wraps around, which is early in the run. */
+const RESETS_TO_WRAP = 40;
+const rig = new Rig({
+  queueSizesMax: [8, 64],
+  ram: new MockRam(32 * 1024 * 1024),
+  generation: 2 ** 32 - RESETS_TO_WRAP,
+});
 const { driver } = rig;
 
 /** What the device knows of a request, and what it has said to it. */
 interface Pending {
   capacity: number;
   said: Uint8Array[];
+  /** It has an answer in the drawer, which is for later. */
+  held: boolean;
 }
 
 const pending = [new Map<number, Pending>(), new Map<number, Pending>()];
 /** Content that a head is due, once it was answered as a whole. */
 const due = [new Map<number, Uint8Array>(), new Map<number, Uint8Array>()];
-const seen = { taken: 0, lies: 0, deaths: 0, completions: 0 };
+const seen = { replies: 0, taken: 0, lies: 0, deaths: 0, restarts: 0, completions: 0 };
+/** What became of messages that were held back. */
+const late = { taken: 0, void: 0, lie: 0 };
+
+/** A message that is ready to be sent. */
+interface Letter {
+  replies: Reply[];
+  options: Required<ReplyOptions>;
+}
+
+/** Messages held back: across other replies, resets, other queue sizes and the wrap-around. */
+const drawer: Letter[] = [];
+const DRAWER_MAX = 100;
+const CHAINS_AT_ONCE = 6;
+/** The run ends with OPERATIONS replies; if that takes more operations, nobody replies. */
+const OPERATIONS_A_REPLY_MAX = 10;
 
 /** Reads what the link sent; REQUESTS become pending when they are complete. */
 function listen(): void {
@@ -32,7 +57,7 @@ function listen(): void {
     if (message.type === wire.RESET) for (const map of pending) map.clear();
     if (message.type !== wire.REQUESTS) continue;
     for (const { id, capacity, flags } of message.entries) {
-      if (flags === 0) pending[message.queue]!.set(id, { capacity, said: [] });
+      if (flags === 0) pending[message.queue]!.set(id, { capacity, said: [], held: false });
     }
   }
 }
@@ -57,12 +82,21 @@ function roomOf({ capacity, said }: Pending): number {
   return capacity - said.reduce((sum, part) => sum + part.length, 0);
 }
 
-/** Replies that are right. */
+function shuffled<T>(list: T[]): T[] {
+  for (let i = list.length - 1; i > 0; i -= 1) {
+    const j = random.below(i + 1);
+    [list[i], list[j]] = [list[j]!, list[i]!];
+  }
+  return list;
+}
+
+/** Replies that are right, in any order. */
 function honest(queue: number): Reply[] {
   const replies: Reply[] = [];
   let payload = 0;
-  for (const [id, request] of pending[queue]!) {
-    if (random.oneIn(3) || replies.length === wire.BATCH_CHAINS_MAX) break;
+  for (const [id, request] of shuffled([...pending[queue]!])) {
+    if (request.held) continue;
+    if (random.oneIn(8) || replies.length === wire.BATCH_CHAINS_MAX) break;
     const room = roomOf(request);
     const bytes = Math.min(room, random.oneIn(2) ? room : random.below(room + 1));
     payload += bytes;
@@ -180,7 +214,7 @@ function replace(reset: boolean): void {
 
 function start(): void {
   for (const map of due) map.clear();
-  driver.start({ queues: [{}, {}] });
+  driver.start({ queues: [{}, { size: random.pick([8, 16, 64]) }] });
 }
 
 function collect(queue: MockQueue): void {
@@ -194,30 +228,74 @@ function collect(queue: MockQueue): void {
   assert.is(due[queue.index]!.size, 0, "answered, but not used");
 }
 
-/** One message, and what must come of it. */
+/** Puts a message away; so that it is right later, nothing else may answer its requests. */
+function holdBack(letter: Letter, promise: boolean): void {
+  if (drawer.length === DRAWER_MAX) drawer.splice(random.below(DRAWER_MAX), 1);
+  drawer.push(letter);
+  if (!promise) return;
+  for (const { id } of letter.replies) pending[letter.options.queue]!.get(id)!.held = true;
+}
+
+/** A message that was held back, and what must come of it now. */
+function speakLate(): void {
+  const [letter] = drawer.splice(random.below(drawer.length), 1);
+  const verdict = send(letter!);
+  late[verdict] += 1;
+}
+
+/** Less than a header. */
+function speakShort(): void {
+  rig.device.sendShort(1 + random.below(wire.HEADER_BYTES - 1));
+  rig.settle();
+  suffer();
+}
+
+/** One message that is not late, and what must come of it. */
 function speak(): void {
   const queue = random.below(2);
   const replies = honest(queue);
+  if (replies.length === 0 && !random.oneIn(12)) return;
   const options = { queue, generation: rig.device.generation, trailing: 0 };
   const wrong: ReplyOptions = { ...options };
   if (replies.length === 0 || random.oneIn(12)) mutate(replies, wrong);
   const all = { ...options, count: replies.length, ...wrong };
-  const sent = asSent(replies, all);
-  if (sent.payload.length > wire.PAYLOAD_BYTES_MAX) return;
   if (replies.length > wire.BATCH_CHAINS_MAX) return;
+  const letter = { replies, options: all };
+  const verdict = judge(asSent(replies, all));
+  if (verdict === "taken" && random.oneIn(8)) holdBack(letter, !random.oneIn(8));
+  else send(letter);
+  if (random.oneIn(100)) holdBack(letter, false);
+}
 
+function send({ replies, options }: Letter): Verdict {
+  const sent = asSent(replies, options);
   const verdict = judge(sent);
-  rig.device.reply(replies, all);
+  if (sent.payload.length > wire.PAYLOAD_BYTES_MAX) return verdict;
+  seen.replies += replies.length;
+  rig.device.reply(replies, options);
   if (verdict === "taken") note(sent);
   rig.settle();
   assert.is(rig.broken.length, verdict === "lie" ? 1 : 0, `${verdict}: ${rig.broken}`);
   seen.taken += verdict === "taken" ? 1 : 0;
   for (const each of driver.queues) collect(each);
-  if (verdict !== "lie") return;
+  if (verdict === "lie") suffer();
+  return verdict;
+}
+
+/** The device lied and must have been found out. */
+function suffer(): void {
   seen.lies += 1;
+  assert.is(rig.broken.length, 1);
   rig.broken.length = 0;
   assert.ok(driver.needsReset);
   replace(true);
+}
+
+/** The driver resets the device, which goes on, and comes back with queues of other sizes. */
+function restart(): void {
+  seen.restarts += 1;
+  start();
+  listen();
 }
 
 test("DeviceLink takes what is right and breaks with what is wrong, at random", () => {
@@ -225,9 +303,13 @@ test("DeviceLink takes what is right and breaks with what is wrong, at random", 
   rig.settle();
   start();
   repeat((operation) => {
+    if (seen.replies >= OPERATIONS) return;
     listen();
-    if (random.oneIn(3)) speak();
-    else addChains();
+    if (random.oneIn(1000)) restart();
+    if (random.oneIn(2000)) speakShort();
+    else if (random.oneIn(20) && drawer.length > 0) speakLate();
+    else if (random.oneIn(3)) speak();
+    else for (let i = 0; i < CHAINS_AT_ONCE; i += 1) addChains();
     if (random.oneIn(2000)) {
       seen.deaths += 1;
       replace(random.oneIn(2));
@@ -235,10 +317,14 @@ test("DeviceLink takes what is right and breaks with what is wrong, at random", 
     if (operation % 64 !== 0) return;
     for (const queue of driver.queues) queue.checkGuards();
     rig.ram.checkFences();
-  });
+  }, OPERATIONS * OPERATIONS_A_REPLY_MAX);
+  assert.ok(seen.replies >= OPERATIONS, JSON.stringify(seen));
   assert.ok(seen.taken > 1000, JSON.stringify(seen));
   assert.ok(seen.completions > 1000, JSON.stringify(seen));
   assert.ok(seen.lies > 100, JSON.stringify(seen));
+  assert.ok(seen.restarts > RESETS_TO_WRAP, JSON.stringify(seen));
+  for (const count of Object.values(late)) assert.ok(count > 50, JSON.stringify(late));
+  console.log(`NOTE ${JSON.stringify({ seen, late })}`);
   rig.close();
 });
 

@@ -16,6 +16,8 @@ export interface BenchOptions {
   queueSizesMax?: readonly number[];
   features?: bigint;
   ram?: MockRam;
+  /** See DeviceLinkOptions. */
+  generation?: number;
 }
 
 /** A device's registers with a driver in front of them, and nothing behind. */
@@ -96,6 +98,7 @@ export class Rig extends Bench {
         this.closed += 1;
       },
       broken: (reason) => this.broken.push(reason),
+      generation: options.generation ?? 0,
     });
     this.plug();
   }
