@@ -8,10 +8,12 @@ import type { Proof } from "../sandbox/proof.js";
 import { type DeviceStarter, ParentStarter } from "../sandbox/starter.js";
 import type { InlineDevice } from "../sandbox/vmm-policy.js";
 import { Warden } from "../sandbox/warden.js";
+import { WATCHDOG_INTERVAL_MS } from "../sandbox/watchdog.js";
 import type { UntimedEvent, VmConfig } from "./config.js";
 import { type Death, DeviceSlot } from "./device-slot.js";
 import { EventFd } from "./eventfd.js";
 import type { StopRequest } from "./exit.js";
+import { InlineWatch } from "./inline-watch.js";
 import type { IoCommand, IoReport, IoWorkerData } from "./io-worker.js";
 import type { Ram } from "./ram.js";
 import type { Shared } from "./shared.js";
@@ -92,6 +94,24 @@ export class DeviceSet {
     this.#worker.on("error", (error) => this.#workerFailed(error));
     for (const slot of this.#slots) this.#tell(slot.attachCommand());
     if (this.#slots.length === 0) this.#settleReady?.resolve();
+    if (this.#slots.some(({ plan }) => plan === null)) this.#watchInline(machine.shared);
+  }
+
+  /** An inline device that loops takes the I/O worker with it, so the VM ends; but it is named. */
+  #watchInline(shared: Shared): void {
+    const watch = new InlineWatch(shared);
+    const timer = setInterval(() => {
+      const found = watch.look();
+      if (found === undefined) return;
+      clearInterval(timer);
+      const id = this.#slots[found.device]?.config.id ?? "?";
+      const detail = `${id} is killed, and the VM that it runs in with it: ${found.reason}`;
+      this.#emit({ event: "log", level: "warning", id, text: detail });
+      this.#fail(detail);
+      this.#stop.request({ reason: "device-failed", detail });
+      void this.#worker?.terminate();
+    }, WATCHDOG_INTERVAL_MS);
+    void this.#workerEnded.then(() => clearInterval(timer));
   }
 
   /**

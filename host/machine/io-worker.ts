@@ -5,7 +5,7 @@
 
 import { parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
 import { assert } from "../errors.js";
-import { close } from "../ffi/libc.js";
+import { close, gettid } from "../ffi/libc.js";
 import type { InlineChannel } from "../runtime/inline.js";
 import type { GrantedFd } from "../sandbox/grants.js";
 import type { Manifest, ModuleFacts } from "../sandbox/manifest.js";
@@ -252,6 +252,7 @@ class IoWorker {
   constructor(data: IoWorkerData, post: (report: IoReport) => void) {
     this.post = post;
     this.shared = new Shared(data.shared);
+    this.shared.ioThread = gettid();
     this.memory = new GuestMemory(ramWindows(data.ramAddress, data.memoryBytes));
     const cpus = Array.from({ length: data.cpuCount }, (_, cpu) => this.shared.mailbox(cpu));
     this.#mailboxes = new MailboxServer(cpus);
@@ -312,20 +313,22 @@ class IoWorker {
     } else if (command.type === "give-up") {
       device.giveUp();
     } else {
-      device.attachInline(await inlineChannel(command));
+      device.attachInline(await inlineChannel(command, this.shared));
     }
   }
 }
 
 /** The device of `command`, running in this thread; its code is loaded only for such a device. */
-async function inlineChannel(command: AttachInline): Promise<InlineChannel> {
+async function inlineChannel(command: AttachInline, shared: Shared): Promise<InlineChannel> {
   const [{ InlineChannel }, { DeviceInstance }, { GrantedFiles }] = await Promise.all([
     import("../runtime/inline.js"),
     import("../runtime/instance.js"),
     import("../runtime/wasi_snapshot_preview1.js"),
   ]);
   const world = ({ manifest }: ModuleFacts) => new GrantedFiles(manifest, command.grants);
-  return new InlineChannel(DeviceInstance.create(command.module, world));
+  const enter = () => shared.enterInline(command.device);
+  const leave = () => shared.leaveInline();
+  return new InlineChannel(DeviceInstance.create(command.module, world), { enter, leave });
 }
 
 function main(): void {

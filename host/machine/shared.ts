@@ -1,7 +1,7 @@
 // The words that threads of the VMM share: one SharedArrayBuffer, laid out here and nowhere else.
 //
-//   0 GO │ 1 STOP │ 2 PM1 enable │ 16 … interrupt status, a word a device │ 64 … serial port
-//   1088 … mailboxes, 16 words a vCPU
+//   0 GO │ 1 STOP │ 2 PM1 enable │ 3 I/O thread │ 4 inline device │ 5 its turns
+//   16 … interrupt status, a word a device │ 64 … serial port │ 1088 … mailboxes, 16 words a vCPU
 //
 // Everything else has one owner: transports and queues belong to the I/O worker (DESIGN D6).
 
@@ -13,6 +13,11 @@ const GO = 0;
 const STOP = 1;
 /** The PM1 enable register: a guest reads back what it wrote, maybe on another vCPU. */
 const PM1_ENABLE = 2;
+/** Thread id of the I/O worker. */
+const IO_THREAD = 3;
+/** Index + 1 of the inline device whose code the I/O worker is in, or 0; and how often it was. */
+const INLINE_DEVICE = 4;
+const INLINE_TURNS = 5;
 const INTERRUPT_STATUS = 16;
 const LEGACY = 64;
 const LEGACY_WORDS = 1024;
@@ -61,6 +66,34 @@ export class Shared {
   /** Index of the InterruptStatus word of device `device` (virtio v1.2 §4.2.2). */
   interruptStatusIndex(device: number): number {
     return INTERRUPT_STATUS + (device % DEVICES_MAX);
+  }
+
+  /** The I/O worker says who it is: once, when it starts. */
+  set ioThread(tid: number) {
+    Atomics.store(this.words, IO_THREAD, tid);
+  }
+
+  get ioThread(): number {
+    return Atomics.load(this.words, IO_THREAD);
+  }
+
+  /** The I/O worker begins to run the code of an inline device. */
+  enterInline(device: number): void {
+    Atomics.add(this.words, INLINE_TURNS, 1);
+    Atomics.store(this.words, INLINE_DEVICE, device + 1);
+  }
+
+  leaveInline(): void {
+    Atomics.store(this.words, INLINE_DEVICE, 0);
+  }
+
+  /** The inline device whose code runs now, if any, and a number that tells its turns apart. */
+  get inlineTurn(): { device: number | undefined; turn: number } {
+    const device = Atomics.load(this.words, INLINE_DEVICE) - 1;
+    return {
+      device: device < 0 ? undefined : device,
+      turn: Atomics.load(this.words, INLINE_TURNS),
+    };
   }
 
   get pm1Enable(): number {

@@ -21,6 +21,12 @@ const OUTGOING = 0;
 const INCOMING = CONTROL_BYTES_MAX;
 const TEXT = 2 * CONTROL_BYTES_MAX;
 
+/** Is told whenever the device's code begins to run, and when it is done. */
+export interface Presence {
+  enter(): void;
+  leave(): void;
+}
+
 export class InlineChannel implements Channel {
   readonly outgoing = new Uint32Array(HEADER_BYTES / 4);
   readonly incoming = new Uint32Array(HEADER_BYTES / 4);
@@ -31,6 +37,7 @@ export class InlineChannel implements Channel {
   /** Header of the message being served: the VMM may already be writing the next one. */
   readonly #requests = new Uint32Array(HEADER_BYTES / 4);
   readonly #dispatcher: Dispatcher;
+  readonly #presence: Presence;
   #gathered = 0;
   /** READY or LOG, still to be peeked. */
   #control: { type: number; text: string; bytesMax: number } | undefined;
@@ -41,7 +48,8 @@ export class InlineChannel implements Channel {
   #rest = 0;
 
   /** Starts `device` and says READY with an empty report: nothing here is confined. */
-  constructor(device: DeviceInstance) {
+  constructor(device: DeviceInstance, presence: Presence = { enter() {}, leave() {} }) {
+    this.#presence = presence;
     const { buffer } = this.#memory.view;
     this.outgoingControl = new Uint8Array(buffer, OUTGOING, CONTROL_BYTES_MAX);
     this.incomingControl = new Uint8Array(buffer, INCOMING, CONTROL_BYTES_MAX);
@@ -136,12 +144,15 @@ export class InlineChannel implements Channel {
 
   /** What would end a device's process ends this one: a line for the log, then a closed channel. */
   #guard(run: () => void): void {
+    this.#presence.enter();
     try {
       run();
     } catch (error) {
       const text = error instanceof Error ? error.message : String(error);
       this.#control = { type: LOG, text, bytesMax: LOG_BYTES_MAX };
       this.#failed = true;
+    } finally {
+      this.#presence.leave();
     }
   }
 }

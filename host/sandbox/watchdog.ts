@@ -23,8 +23,9 @@ export const SPIN_CPU_MS_MAX = 5000;
 /** Time of day between two looks; each costs some 40 µs for a device. */
 export const WATCHDOG_INTERVAL_MS = 1000;
 
-/** The clock of a whole process: the lower three bits of its id (linux/posix-timers.h). */
+/** The lower three bits of a clock's id (linux/posix-timers.h); a whole process, or one thread. */
 const CPUCLOCK_SCHED = 2;
+const CPUCLOCK_PERTHREAD_MASK = 4;
 
 /** What can be seen of a device process at some moment. */
 export interface Look {
@@ -72,13 +73,22 @@ export class Watchdog {
 
 const timespec = Mapping.anonymous(16);
 
-/** Processor time of a process in milliseconds; undefined when it is gone. */
-export function cpuMsOf(pid: number): number | undefined {
-  const clockid = BigInt.asUintN(32, BigInt((~pid << 3) | CPUCLOCK_SCHED));
+function cpuMs(id: number, clock: number): number | undefined {
+  const clockid = BigInt.asUintN(32, BigInt((~id << 3) | clock));
   const nr = syscallNumber("clock_gettime");
   if (syscall(nr, clockid, timespec.address, 0, 0, 0, 0) !== 0) return undefined;
   const [seconds, nanoseconds] = [0, 8].map((at) => Number(timespec.view.getBigInt64(at, true)));
   return seconds! * 1000 + Math.floor(nanoseconds! / 1e6);
+}
+
+/** Processor time of a process in milliseconds; undefined when it is gone. */
+export function cpuMsOf(pid: number): number | undefined {
+  return cpuMs(pid, CPUCLOCK_SCHED);
+}
+
+/** Processor time of one thread of this process in milliseconds; undefined when it is gone. */
+export function cpuMsOfThread(tid: number): number | undefined {
+  return cpuMs(tid, CPUCLOCK_SCHED | CPUCLOCK_PERTHREAD_MASK);
 }
 
 const outq = Mapping.anonymous(4);

@@ -93,12 +93,26 @@ function foreignDevice(directory: string, serve: string): DeviceConfig {
   return { id: "foreign0", module, grants: {}, isolation: "process", seccomp: "enforce" };
 }
 
+const LOOP =
+  '(func (export "serve") (param i32 i32 i32 i32 i32) (result i32) (loop br 0) i32.const 0)';
+
+death("an endless loop in an inline device ends the VM, and names the device", async () => {
+  const directory = mkdtempSync(path.join(os.tmpdir(), "bulkhead-death-"));
+  try {
+    const devices = [{ ...foreignDevice(directory, LOOP), isolation: "inline" as const }];
+    const run = await Run.create(config("timeout=600", { devices }));
+    const exit = await run.vm.run();
+    assert.is(exit.status, 5);
+    assert.match(exit.detail ?? "", /^foreign0 is killed.*: an endless loop: \d+ ms of processor/);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+});
+
 death("an endless loop in a device is found, named and killed; the VM lives", async () => {
   const directory = mkdtempSync(path.join(os.tmpdir(), "bulkhead-death-"));
   try {
-    const loop =
-      '(func (export "serve") (param i32 i32 i32 i32 i32) (result i32) (loop br 0) i32.const 0)';
-    const devices = [foreignDevice(directory, loop)];
+    const devices = [foreignDevice(directory, LOOP)];
     const run = await Run.create(config("timeout=600", { devices }));
     const done = run.vm.run();
     await run.until(() => run.all("device-exit").length > 0);
