@@ -105,8 +105,7 @@ export class DeviceSet {
       if (found === undefined) return;
       clearInterval(timer);
       const id = this.#slots[found.device]?.config.id ?? "?";
-      const detail = `${id} is killed, and the VM that it runs in with it: ${found.reason}`;
-      this.#emit({ event: "log", level: "warning", id, text: detail });
+      const detail = `${id} ended, and the VM that it runs in with it: ${found.reason}`;
       this.#fail(detail);
       this.#stop.request({ reason: "device-failed", detail });
       void this.#worker?.terminate();
