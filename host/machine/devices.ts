@@ -114,8 +114,8 @@ export class DeviceSet {
   }
 
   /**
-   * Starts the warden, which boots while the devices do. As soon as they are ready this process
-   * starts no device any more and looks at none: its warden does.
+   * Creates the warden, which boots when the devices have. From then on this process starts no
+   * device any more and looks at none: its warden does.
    */
   hireWarden(): void {
     this.#warden = Warden.start(this.#parent.placed, (reason) => {
@@ -135,6 +135,7 @@ export class DeviceSet {
     } finally {
       clearTimeout(timeout);
     }
+    this.#warden?.go();
     this.#starter = this.#warden ?? this.#parent;
   }
 

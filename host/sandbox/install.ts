@@ -24,8 +24,29 @@ function must(result: number, what: string): void {
   });
 }
 
+/** A filter in memory that the kernel can take it from. */
+export class Filter {
+  readonly #fprog: Mapping;
+
+  /** @param program an array of `struct sock_filter` */
+  constructor(program: Uint8Array) {
+    // struct sock_fprog { unsigned short len; struct sock_filter *filter; }, then the filter.
+    const fprog = Mapping.anonymous(16 + program.length);
+    fprog.view.setUint16(0, program.length / SOCK_FILTER_BYTES, true);
+    fprog.view.setBigUint64(8, BigInt(fprog.address + 16), true);
+    new Uint8Array(fprog.view.buffer).set(program, 16);
+    this.#fprog = fprog;
+  }
+
+  /** What seccomp(2) returns for SECCOMP_SET_MODE_FILTER with `flags`; -1 sets errno. */
+  install(flags: number): number {
+    const { SECCOMP_SET_MODE_FILTER: operation } = SECCOMP;
+    return syscall(syscallNumber("seccomp"), operation, flags, this.#fprog.address, 0, 0, 0);
+  }
+}
+
 /**
- * Compiles a policy into memory that the kernel can take it from.
+ * Compiles a policy, so that putting it into force takes no time.
  *
  * @returns installs the filter on all threads, those of Node included, for good: what the policy
  *   does not allow kills the process, or in mode "log" is noted in the kernel's log. It throws
@@ -33,15 +54,9 @@ function must(result: number, what: string): void {
  */
 export function prepareFilter(policy: Policy, mode: "enforce" | "log"): () => void {
   const denied = mode === "log" ? SECCOMP_RET_LOG : SECCOMP_RET_KILL_PROCESS;
-  const program = compilePolicy(policy, denied);
-  // struct sock_fprog { unsigned short len; struct sock_filter *filter; }, then the filter itself.
-  const fprog = Mapping.anonymous(16 + program.length);
-  fprog.view.setUint16(0, program.length / SOCK_FILTER_BYTES, true);
-  fprog.view.setBigUint64(8, BigInt(fprog.address + 16), true);
-  new Uint8Array(fprog.view.buffer).set(program, 16);
-  const { SECCOMP_SET_MODE_FILTER: operation, SECCOMP_FILTER_FLAG_TSYNC: flags } = SECCOMP;
+  const filter = new Filter(compilePolicy(policy, denied));
   return () => {
     must(prctl(PRCTL.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS)");
-    must(syscall(syscallNumber("seccomp"), operation, flags, fprog.address, 0, 0, 0), "seccomp");
+    must(filter.install(SECCOMP.SECCOMP_FILTER_FLAG_TSYNC), "seccomp");
   };
 }

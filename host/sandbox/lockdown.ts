@@ -10,11 +10,11 @@ import {
   SECCOMP_RET_KILL_PROCESS,
   SECCOMP_RET_LOG,
   SECCOMP_RET_USER_NOTIF,
-  SOCK_FILTER_BYTES,
 } from "./bpf.js";
 import { handOver } from "./denial.js";
 import { GRANT_FD_FIRST, SOCKET_FD, STDERR_FD } from "./descriptors.js";
 import type { GrantedFd } from "./grants.js";
+import { Filter } from "./install.js";
 import { denyEverything } from "./landlock.js";
 import { CAPABILITY, PRCTL, RLIMIT, SECCOMP, SIGNAL } from "./linux.js";
 import { indispensable, type Piece, refusal, type Weakness } from "./pieces.js";
@@ -181,17 +181,6 @@ function releaseReservations(): void {
   }
 }
 
-/** Installs the program on every thread; the descriptor of its listener, 0 without one, or -1. */
-function installFilter(program: Uint8Array, flags: number): number {
-  // struct sock_fprog { unsigned short len; struct sock_filter *filter; }, then the filter itself.
-  const fprog = Mapping.anonymous(16 + program.length);
-  fprog.view.setUint16(0, program.length / SOCK_FILTER_BYTES, true);
-  fprog.view.setBigUint64(8, BigInt(fprog.address + 16), true);
-  new Uint8Array(fprog.view.buffer).set(program, 16);
-  const { SECCOMP_SET_MODE_FILTER: operation } = SECCOMP;
-  return syscall(syscallNumber("seccomp"), operation, flags, fprog.address, 0, 0, 0);
-}
-
 /**
  * Installs the filter on every thread: from here on the VMM is told of everything else, and nothing
  * else happens. Only one filter of a process may have a listener, so inside a container whose
@@ -202,14 +191,14 @@ function filterSyscalls(policy: Policy, mode: SeccompMode): void {
   const { SECCOMP_FILTER_FLAG_TSYNC: TSYNC, SECCOMP_FILTER_FLAG_TSYNC_ESRCH: ESRCH } = SECCOMP;
   const told = compilePolicy(policy, SECCOMP_RET_USER_NOTIF);
   const flags = TSYNC | ESRCH | SECCOMP.SECCOMP_FILTER_FLAG_NEW_LISTENER;
-  const listener = installFilter(told, flags);
+  const listener = new Filter(told).install(flags);
   if (listener >= 0) {
     handOver(listener, SOCKET_FD);
     return;
   }
   if (errno() !== EBUSY && errno() !== EINVAL) must(listener, "seccomp");
   const denied = mode === "log" ? SECCOMP_RET_LOG : SECCOMP_RET_KILL_PROCESS;
-  const result = installFilter(compilePolicy(policy, denied), TSYNC);
+  const result = new Filter(compilePolicy(policy, denied)).install(TSYNC);
   if (result > 0) {
     throw new VmmError("ERR_SANDBOX", `Cannot confine the device: thread ${result} has no filter`);
   }

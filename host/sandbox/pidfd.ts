@@ -17,7 +17,20 @@ export class PidFd {
 
   /** Ends the process; nothing happens when it has ended already. */
   kill(): void {
-    syscall(syscallNumber("pidfd_send_signal"), this.fd, SIGNAL.SIGKILL, 0, 0, 0, 0);
+    this.#send(SIGNAL.SIGKILL);
+  }
+
+  /** The process waits until go(). */
+  stop(): void {
+    this.#send(SIGNAL.SIGSTOP);
+  }
+
+  go(): void {
+    this.#send(SIGNAL.SIGCONT);
+  }
+
+  #send(signal: number): void {
+    syscall(syscallNumber("pidfd_send_signal"), this.fd, signal, 0, 0, 0, 0);
   }
 
   close(): void {

@@ -47,6 +47,7 @@ function guestRules(kvmRequests: readonly number[]): Rule[] {
     allow("recvmsg", "replies come from devices, and sockets of new ones from the warden"),
     allow("recvfrom", "does a new device send its filter's listener first?"),
     allow("write", "the guest's serial output, events, eventfds and the warden's messages"),
+    allow("writev", "several messages to the warden at once"),
     allow("read", "serial input, eventfds, what devices say on stderr, the warden's messages"),
     allow("poll", "a vCPU waits for whoever reads the serial output slowly"),
     allow("ioctl", "has a device read everything?", is(1, IOCTL.SIOCOUTQ)),
@@ -132,13 +133,13 @@ function inlineRules({ id, grants, imports }: InlineDevice): Rule[] {
 
 /** The policy of the VMM while a guest runs. */
 export function vmmPolicyOf({ pid, kvmRequests, inline }: VmmPolicyInput): Policy {
-  return {
-    rules: [
-      ...guestRules(kvmRequests),
-      ...memoryRules(),
-      ...threadRules(pid),
-      ...descriptorRules(),
-      ...inline.flatMap(inlineRules),
-    ],
-  };
+  const rules = [
+    ...guestRules(kvmRequests),
+    ...memoryRules(),
+    ...threadRules(pid),
+    ...descriptorRules(),
+  ];
+  const open = new Set(rules.filter(({ args }) => args.length === 0).map(({ syscall }) => syscall));
+  const added = inline.flatMap(inlineRules).filter(({ syscall }) => !open.has(syscall));
+  return { rules: [...rules, ...added] };
 }

@@ -125,8 +125,8 @@ export class Warden implements DeviceStarter {
   }
 
   /**
-   * Starts the warden, which is at work some 50 ms later: what is asked of it waits until then. It
-   * may start each of `devices` that has a plan, and nothing else.
+   * Creates the warden, stopped: its node would take the processor from the devices, for which the
+   * guest waits. It may start each of `devices` that has a plan, and nothing else.
    *
    * @param onGone called with the reason when it ends although nobody closed it
    */
@@ -144,7 +144,10 @@ export class Warden implements DeviceStarter {
         environment: ENVIRONMENT,
         fds,
       });
-      return new Warden(pid, { messages: messages.ours, descriptors: descriptors.ours, onGone });
+      const ends = { messages: messages.ours, descriptors: descriptors.ours };
+      const warden = new Warden(pid, { ...ends, onGone });
+      warden.#pidfd.stop();
+      return warden;
     } catch (error) {
       closeSync(messages.ours);
       closeSync(descriptors.ours);
@@ -152,6 +155,11 @@ export class Warden implements DeviceStarter {
     } finally {
       for (const fd of fds) closeSync(fd);
     }
+  }
+
+  /** Lets it boot; it is at work some 50 ms later, and what is asked of it waits until then. */
+  go(): void {
+    this.#pidfd.go();
   }
 
   start(device: number): Promise<StartedDevice> {

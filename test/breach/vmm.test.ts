@@ -103,6 +103,15 @@ guestTest(
   },
 );
 
+guestTest("SIGUSR1 starts no debugger in a VMM, and does not end it", HANG, async (machine) => {
+  await machine.until(() => machine.text.includes("hangs"));
+  machine.process.kill("SIGUSR1");
+  // A device that comes back shows that the VMM still works.
+  process.kill(Number(machine.events("device-ready")[0]?.pid), "SIGKILL");
+  await machine.until(() => machine.events("device-ready").length === 2);
+  assert.is(await machine.end(), 143);
+});
+
 const INLINE = ["--isolation", "inline", "-p", "timeout=60"];
 
 guestTest("an inline device works inside a confined VMM", ["--rng", ...INLINE], async (machine) => {

@@ -67,6 +67,17 @@ function guestTest(name: string, args: string[], body: (m: VmmProcess) => Promis
 const HANG = ["--rng", "-p", "exit=hang"];
 const BENCH = ["--rng", "-p", "bench seconds=600 depth=16 request=4096 timeout=60"];
 
+const FOUR = ["--rng", "--rng", "--rng", "--rng", "-p", "exit=hang bytes=64"];
+
+guestTest("all devices of a VM that are killed at once come back", FOUR, async (machine) => {
+  await machine.until(() => machine.text.includes("hangs"));
+  const devices = machine.events("device-ready");
+  assert.is(devices.length, 4);
+  for (const { pid } of devices) process.kill(Number(pid), "SIGKILL");
+  await machine.until(() => machine.events("device-ready").length === 8);
+  assert.is(await machine.end(), 143);
+});
+
 guestTest(`a confined VMM gets a device back ${KILLS} times`, BENCH, async (machine) => {
   for (let kills = 1; kills <= KILLS; kills++) {
     await machine.until(() => machine.events("device-ready").length === kills);
@@ -166,6 +177,7 @@ warden(
       ],
       (reason) => gone.push(reason),
     );
+    keeper.go();
     try {
       assert.is(await refusal(keeper.start(1)), "ERR_INTERNAL Device 1 has no process of its own");
       assert.is(await refusal(keeper.start(2)), "ERR_INTERNAL There is no device 2");
@@ -193,6 +205,7 @@ warden("Warden says why it is gone, when nobody closed it", async () => {
     tell = resolve;
   });
   const keeper = Warden.start([], (reason) => tell(reason));
+  keeper.go();
   const answer = refusal(keeper.prove(0));
   process.kill(keeper.pid, "SIGKILL");
   const reason = "the warden, which starts devices again, is gone (killed by signal 9)";

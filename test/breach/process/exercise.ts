@@ -13,6 +13,8 @@ const MAP_PRIVATE_ANONYMOUS = 0x22;
 const MSG_DONTWAIT = 0x40;
 const FUTEX_BITSET_MATCH_ANY = 0xffff_ffff;
 const BYTES = 16;
+const STAT_BYTES = 256;
+const SIGUSR1 = 10;
 
 function msghdr(native: Native): number {
   const iovec = native.place(packed(8, native.room(BYTES), BYTES));
@@ -42,6 +44,33 @@ const USUAL: Readonly<Record<string, (native: Native) => (number | bigint)[]>> =
   clock_gettime: (native) => [0, native.room(BYTES)],
   getpid: () => [],
   exit_group: () => [0],
+  // The VMM's: with a descriptor that does not exist where it matters, so that nothing happens.
+  ioctl: () => [-1],
+  fcntl: () => [-1],
+  close: () => [-1],
+  shutdown: () => [-1],
+  fsync: () => [-1],
+  fstat: (native) => [0, native.room(STAT_BYTES)],
+  newfstatat: (native) => [0, native.place(packed(8, 0)), native.room(STAT_BYTES)],
+  lseek: () => [0],
+  setsockopt: (native) => [-1, 0, 0, native.room(BYTES), 4],
+  getsockopt: (native) => [-1, 0, 0, native.room(BYTES), native.place(packed(4, 4))],
+  epoll_ctl: (native) => [-1, 1, 0, native.room(BYTES)],
+  epoll_wait: (native) => [-1, native.room(BYTES), 1],
+  epoll_pwait: (native) => [-1, native.room(BYTES), 1],
+  poll: () => [0],
+  recvfrom: (native) => [-1, native.room(BYTES), BYTES, MSG_DONTWAIT],
+  writev: (native) => [-1, native.place(packed(8, native.room(BYTES), BYTES)), 1],
+  mremap: (native) => [page(native), PAGE_BYTES, PAGE_BYTES],
+  wait4: () => [-1],
+  tgkill: (native) => [0, native.call("gettid")],
+  kill: () => [0],
+  pidfd_send_signal: () => [-1],
+  rt_sigprocmask: () => [0, 0, 0, 8],
+  rt_sigaction: () => [SIGUSR1, 0, 0, 8],
+  restart_syscall: () => [],
+  sched_yield: () => [],
+  gettid: () => [],
 };
 
 /** Names of errors with which a call was allowed and made, but had nothing to do. */
