@@ -3,7 +3,7 @@
 
 import { closeSync, readdirSync, readFileSync } from "node:fs";
 import { errnoName, VmmError } from "../errors.js";
-import { errno, getppid, mprotect, munmap, prctl, syscall } from "../ffi/libc.js";
+import { errno, getppid, mprotect, munmap, prctl, recv, syscall } from "../ffi/libc.js";
 import { Mapping, PROT_EXEC, PROT_READ } from "../ffi/memory.js";
 import {
   compilePolicy,
@@ -38,6 +38,9 @@ const DATA_GROWTH_BYTES_MAX = 64 * 1024 * 1024;
 const ADDRESS_GROWTH_BYTES_MAX = DATA_GROWTH_BYTES_MAX + 16 * 1024 * 1024;
 /** What of a reservation a linear memory may grow into. */
 const RESERVATION_BYTES_MAX = MEMORY_PAGES_MAX * 64 * 1024;
+const MSG_PEEK = 0x02;
+const MSG_TRUNC = 0x20;
+const MSG_DONTWAIT = 0x40;
 const EBUSY = 16;
 const EINVAL = 22;
 
@@ -84,10 +87,12 @@ function set(option: keyof typeof PRCTL, value: number): void {
 
 /**
  * The device ends with the VMM, even if the VMM died a moment ago and nobody would send the signal.
+ * The socket tells: across a pid namespace the parent is 0, whoever it is.
  */
 function dieWithParent(parentPid: number): void {
   set("PR_SET_PDEATHSIG", SIGNAL.SIGKILL);
-  if (getppid() === parentPid) return;
+  const isHungUp = recv(SOCKET_FD, 0, 0, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT) === 0;
+  if (getppid() === parentPid && !isHungUp) return;
   throw new VmmError("ERR_SANDBOX", "Cannot confine the device: the VMM is gone already");
 }
 

@@ -70,7 +70,13 @@ function main(): never {
   const deed = deedOf(order);
   const imports = order.imports ?? inspectModule(module).imports;
   const policy = policyOf({ socketFd: SOCKET_FD, grants: setup.grants, imports });
-  if (order.confine === "wholly") lockDown(setup, imports);
+  if (order.unsignalled) native.call("prctl", PRCTL.PR_SET_PDEATHSIG, 0, 0, 0, 0);
+  if (order.confine === "too late") {
+    say("ready");
+    hear(); // "go on", and then that nobody is there any more
+    hear();
+  }
+  if (order.confine === "wholly" || order.confine === "too late") lockDown(setup, imports);
   if (order.confine === "by Landlock") {
     native.call("prctl", PRCTL.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     denyEverything();

@@ -14,8 +14,13 @@ import { harmless, install } from "./variant.js";
 /** What the test tells the attacker, as JSON in the place of the device's id. */
 export interface Order {
   deed: string;
-  /** Whether it confines itself, as every device does, or by Landlock and nothing else. */
-  confine: "wholly" | "by Landlock" | "not at all";
+  /**
+   * Whether it confines itself, as every device does, or only when the VMM is gone, or by Landlock
+   * and nothing else.
+   */
+  confine: "wholly" | "too late" | "by Landlock" | "not at all";
+  /** It takes back what its launch asked for: to be killed when the VMM dies. */
+  unsignalled: boolean;
   context: Context;
   /** Imports to make the policy of, instead of those of the module. */
   imports?: readonly ImportedFunction[];

@@ -60,6 +60,9 @@ export interface AttackerOptions {
   imports?: readonly ImportedFunction[];
   grants?: readonly ResolvedGrant[];
   module?: string;
+  /** What it does itself to be confined, if not what belongs to its walls. */
+  confine?: Order["confine"];
+  unsignalled?: boolean;
 }
 
 /** An image that anyone may read and write, if only they could open it. */
@@ -93,11 +96,11 @@ export class Attacker {
 
   constructor(order: Pick<Order, "deed" | "context">, options: AttackerOptions = {}) {
     const { walls = "all", grants = [imageGrant()], module = RNG_MODULE } = options;
-    const confine = CONFINED[walls];
-    const plain = confine !== "wholly";
+    const plain = CONFINED[walls] !== "wholly";
+    const { confine = CONFINED[walls], unsignalled = false } = options;
     const imports = options.imports === undefined ? {} : { imports: options.imports };
-    const id = JSON.stringify({ ...order, confine, ...imports } satisfies Order);
-    const off = plain || walls === "no filter";
+    const id = JSON.stringify({ ...order, confine, unsignalled, ...imports } satisfies Order);
+    const off = plain || confine === "not at all" || walls === "no filter";
     const seccomp = options.seccomp ?? (off ? "off" : "enforce");
     const all: SpawnOptions = { id, module, grants, seccomp, entry: ATTACKER };
     const isolated = walls === "all" || walls === "no filter";
