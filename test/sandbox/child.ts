@@ -2,6 +2,7 @@
 // where V8 is made to work hard. `weak` in front of the lock-down is what the canaries use.
 
 import fs from "node:fs";
+import os from "node:os";
 import { _exit, errno, recvmsg, sendmsg, syscall, viewOf } from "../../host/ffi/libc.js";
 import { Mapping } from "../../host/ffi/memory.js";
 import { Forwarder, type Signature } from "../../host/sandbox/forwarder.js";
@@ -107,6 +108,10 @@ function act(words: string[], guest: Forwarder<Guest>): string {
       return `sum ${guest.call.add(Number(name), args[0]!)}`;
     case "trap":
       return `${failure(() => guest.call.outOfBounds())}; ${failure(() => guest.call.recurse())}`;
+    case "reopen":
+      return failure(() => fs.openSync(process.argv[1]!, "r"));
+    case "hostname":
+      return os.hostname();
     case "hog":
       return hog();
     default:

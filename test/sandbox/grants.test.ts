@@ -1,9 +1,13 @@
 // Ask, then grant; and what one row of the table becomes.
 
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
 import fs from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { VmmError } from "../../host/errors.js";
+import { fcntl, ioctl } from "../../host/ffi/libc.js";
+import { Mapping } from "../../host/ffi/memory.js";
 import {
   checkImports,
   type GrantSpec,
@@ -18,6 +22,10 @@ import {
 } from "../../host/sandbox/grants.js";
 import type { Capability, Manifest, Right } from "../../host/sandbox/manifest.js";
 import { temporaryFile } from "./support.js";
+
+const F_GETFL = 3;
+/** Long after a start that does not wait is over. */
+const RESCUE_SECONDS = 20;
 
 function capability(name: string, changes: Partial<Capability> = {}): Capability {
   return { name, kind: "file", rights: ["read"], required: true, ...changes };
@@ -73,6 +81,14 @@ test("resolveGrants() refuses rights that were not asked for, and a grant withou
   );
 });
 
+test("resolveGrants() refuses another kind than was asked for", () => {
+  const manifest = asking(capability("image"));
+  const dir = { ...file("/a", "read"), kind: "dir" as GrantSpec["kind"] };
+  refused("ERR_GRANT", /image=dir:\/a: the device asks for file/, () =>
+    resolveGrants(manifest, { image: dir }),
+  );
+});
+
 test("resolveGrants() gives fewer rights than were asked for", () => {
   const manifest = asking(capability("image", { rights: ["read", "write"] }));
   const [grant] = resolveGrants(manifest, { image: file("/a", "read") });
@@ -88,7 +104,9 @@ test("one row gives the access mode, the WASI rights and the functions that link
   assert.is(openFlagsOf("file", ["read"]), fs.constants.O_RDONLY);
   assert.is(openFlagsOf("file", ["write"]), fs.constants.O_WRONLY);
   assert.is(openFlagsOf("file", ["read", "write"]), fs.constants.O_RDWR);
-  assert.is(wasiRightsOf("file", ["read"]) & WASI_RIGHTS.fd_write, 0n);
+  const { fd_read, fd_seek, fd_write } = WASI_RIGHTS;
+  assert.is(wasiRightsOf("file", ["read"]), fd_read | fd_seek);
+  assert.is(wasiRightsOf("file", ["write"]), fd_write | fd_seek);
   assert.equal(importsOf("file", ["read"]), ["fd_read", "fd_pread"]);
   assert.equal(importsOf("file", ["write"]), ["fd_write", "fd_pwrite"]);
 });
@@ -139,6 +157,13 @@ test("openGrants() closes everything again when one cannot be opened, and names 
   assert.is(open(), before);
 });
 
+test("openGrants() gives a descriptor that waits, as read(2) of a device is expected to", () => {
+  const what = temporaryFile("data", "content");
+  const [{ fd } = { fd: -1 }] = openGrants([{ name: "a", ...file(what, "read") }]);
+  assert.is(fcntl(fd, F_GETFL, 0) & fs.constants.O_NONBLOCK, 0);
+  fs.closeSync(fd);
+});
+
 test("openGrants() refuses a directory", () => {
   const grants = [{ name: "image", ...file("/tmp", "read") }];
   refused("ERR_GRANT", /neither a file nor a device/, () => openGrants(grants));
@@ -153,6 +178,43 @@ test("rewindGrants() lets the next instance read from the start", () => {
   rewindGrants([granted!]);
   assert.is(next(), "ent");
   fs.closeSync(granted!.fd);
+});
+
+test("openGrants() refuses a FIFO, and does not wait for somebody to write to it", async () => {
+  const what = `${temporaryFile("data", "")}.fifo`;
+  execFileSync("mkfifo", [what]);
+  // Whoever waits is freed in the end, and finds that somebody came.
+  const script = `sleep ${RESCUE_SECONDS}; exec > "$0"; : > "$0.came"`;
+  const writer = spawn("sh", ["-c", script, what], { stdio: "ignore" });
+  const grants = [{ name: "image", ...file(what, "read") }];
+  refused("ERR_GRANT", /neither a file nor a device/, () => openGrants(grants));
+  assert.is(writer.kill("SIGKILL"), true);
+  await once(writer, "exit");
+  assert.is(writer.signalCode, "SIGKILL", "it waited for a writer");
+});
+
+/** A terminal that is nobody's controlling one: the descriptor of its other end, and its name. */
+function freeTerminal(): { master: number; name: string } {
+  const [TIOCSPTLCK, TIOCGPTN] = [0x4004_5431, 0x8004_5430]; // asm-generic/ioctls.h
+  const master = fs.openSync("/dev/ptmx", fs.constants.O_RDWR | fs.constants.O_NOCTTY);
+  const number = Mapping.anonymous(4);
+  assert.is(ioctl(master, TIOCSPTLCK, number.address), 0);
+  assert.is(ioctl(master, TIOCGPTN, number.address), 0);
+  return { master, name: `/dev/pts/${number.words[0]}` };
+}
+
+test("openGrants() gives a VMM that leads a session no controlling terminal", async () => {
+  const { master, name } = freeTerminal();
+  const grants = new URL("../../host/sandbox/grants.js", import.meta.url);
+  const program = `import { readFileSync } from "node:fs";
+    import { openGrants } from ${JSON.stringify(grants)};
+    openGrants([{ name: "tty", kind: "file", what: ${JSON.stringify(name)}, rights: ["read"] }]);
+    const [, , , , terminal] = readFileSync("/proc/self/stat", "latin1").split(") ")[1].split(" ");
+    console.log("terminal", terminal);`;
+  const node = spawn(process.execPath, ["--input-type=module", "-e", program], { detached: true });
+  const [said] = (await once(node.stdout, "data")) as [Buffer];
+  assert.is(said.toString(), "terminal 0\n");
+  fs.closeSync(master);
 });
 
 test.run();

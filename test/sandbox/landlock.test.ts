@@ -95,4 +95,10 @@ test("the first layer stops writing, creating and signalling", async () => {
   assert.is(spawnSync("sh", ["-c", `kill -0 ${process.pid}`]).status, 0);
 });
 
+test("the second layer leaves nothing, not even its own program", async () => {
+  if (ABI === 0) return skip("this kernel has no Landlock");
+  const { said } = await perform("reopen", { seccomp: "off" });
+  assert.match(said, /^Error: EACCES/);
+});
+
 test.run();

@@ -3,8 +3,10 @@
 import fs from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { allBits, SECUREBITS } from "../../host/sandbox/linux.js";
 import { proofOf } from "../../host/sandbox/proof.js";
-import { note } from "../support/skip.js";
+import type { SpawnOptions } from "../../host/sandbox/spawn.js";
+import { note, skip } from "../support/skip.js";
 import { perform, start } from "./support.js";
 
 /** Rounds of garbage, each with 5000 calls into Wasm; a full collection every fourth. */
@@ -15,6 +17,10 @@ const EINVAL = 22;
 const EPERM = 1;
 const PROT_READ_WRITE = 3;
 const PROT_EXEC = 4;
+/** 64 MiB of data, 80 of addresses, and what has been given back since. */
+const GROWTH_BYTES_MAX = 96 * 1024 * 1024;
+/** The largest linear memory that a module may have: 256 pages. */
+const RESERVED_BYTES_MAX = 16 * 1024 * 1024;
 const MAP_PRIVATE_ANONYMOUS = 0x22;
 
 /** System calls with arguments for which they succeed, or fail harmlessly, without a filter. */
@@ -93,19 +99,81 @@ test("every thread of a confined process has the filter", async () => {
   }
 });
 
-test("a confined process has limits that leave it nothing but some memory", async () => {
-  const child = start("wait");
+/** Looks at a process that is confined and waits. */
+async function whileConfined<T>(
+  look: (pid: number) => T,
+  changes: Partial<SpawnOptions> = {},
+): Promise<T> {
+  const child = start("wait", changes);
   try {
-    await child.hear();
-    const limits = fs.readFileSync(`/proc/${child.process.pid}/limits`, "latin1");
-    assert.match(limits, /^Max core file size +0 +0/m);
-    assert.match(limits, /^Max processes +0 +0/m);
-    assert.match(limits, /^Max open files +6 +6/m);
-    assert.match(limits, /^Max file size +0 +0/m);
-    assert.match(limits, /^Max data size +\d+ +\d+ +bytes/m);
+    assert.match(await child.hear(), /^{/);
+    return look(child.process.pid);
   } finally {
     await child.close();
   }
+}
+
+/** A file of its directory in /proc. */
+function procFile(pid: number, name: string): string {
+  return fs.readFileSync(`/proc/${pid}/${name}`, "latin1");
+}
+
+test("a confined process has limits that leave it nothing but some memory", async () => {
+  const limits = await whileConfined((pid) => procFile(pid, "limits"));
+  for (const none of [
+    "core file size",
+    "file size",
+    "locked memory",
+    "msgqueue size",
+    "pending signals",
+    "processes",
+  ]) {
+    assert.match(limits, new RegExp(`^Max ${none} +0 +0 `, "m"));
+  }
+  assert.match(limits, /^Max open files +6 +6 /m);
+});
+
+test("a confined process may have little more memory than it has", async () => {
+  const [limits, status] = await whileConfined((pid) => [
+    procFile(pid, "limits"),
+    procFile(pid, "status"),
+  ]);
+  for (const [limit, size] of [
+    ["data size", "VmData"],
+    ["address space", "VmSize"],
+  ]) {
+    const [, soft, hard] = limits?.match(new RegExp(`^Max ${limit} +(\\d+) +(\\d+) `, "m")) ?? [];
+    const kilobytes = Number(status?.match(new RegExp(`^${size}:\\s+(\\d+) kB$`, "m"))?.[1]);
+    assert.is(soft, hard, limit);
+    const growth = Number(soft) - kilobytes * 1024;
+    assert.ok(growth > 0 && growth < GROWTH_BYTES_MAX, `${limit}: ${growth} bytes`);
+  }
+});
+
+test("a confined process has reserved no more addresses than a memory may grow into", async () => {
+  const maps = await whileConfined((pid) => procFile(pid, "maps"));
+  const reserved = [...maps.matchAll(/^([0-9a-f]+)-([0-9a-f]+) ---p 00000000 00:00 0 *$/gm)];
+  const sizes = reserved.map(([, from, to]) => Number(`0x${to}`) - Number(`0x${from}`));
+  assert.ok(sizes.length > 0 && Math.max(...sizes) <= RESERVED_BYTES_MAX, sizes.join());
+});
+
+test("root's confined process is nobody, whom nobody else may look at", async () => {
+  if (process.geteuid?.() !== 0) return skip("not root: nobody to become");
+  const [status, uidMap, owner] = await whileConfined((pid) => [
+    procFile(pid, "status"),
+    procFile(pid, "uid_map"),
+    fs.statSync(`/proc/${pid}/status`).uid,
+  ]);
+  assert.match(status, /^Uid:\t65534\t65534\t65534\t65534$/m);
+  assert.match(status, /^Gid:\t65534\t65534\t65534\t65534$/m);
+  assert.is(uidMap, "");
+  assert.is(owner, 0, "its directory in /proc is its own: it is dumpable");
+});
+
+test("no thread can get a privilege, without a filter that would see to it", async () => {
+  const proof = await whileConfined(proofOf, { seccomp: "off" });
+  assert.is(proof.noNewPrivs, true);
+  assert.is(proof.capabilities, "0000000000000000");
 });
 
 test("a confined process sees a read-only root with nothing in it but the runtime", async () => {
@@ -116,6 +184,9 @@ test("a confined process sees a read-only root with nothing in it but the runtim
     const entries = (directory: string) => fs.readdirSync(`/proc/${pid}/root${directory}`).sort();
     assert.equal(entries("/"), ["bulkhead", "lib64", "proc"]);
     assert.equal(entries("/proc"), ["self"]);
+    assert.equal(entries("/bulkhead"), ["dist", "lib", "node", "node_modules", "package.json"]);
+    assert.equal(entries("/bulkhead/dist"), ["host", "test"]);
+    assert.equal(entries("/bulkhead/dist/test"), ["sandbox"]);
     const mounts = fs.readFileSync(`/proc/${pid}/mountinfo`, "latin1").trim().split("\n");
     for (const line of mounts) assert.match(line.split(" ")[5] ?? "", /^ro,nosuid,nodev/);
   } finally {
@@ -154,6 +225,15 @@ test("without a filter there is still no file, no descriptor, no process to reac
   assert.is((await perform("call fork", off)).said, `errno ${EAGAIN}`); // RLIMIT_NPROC
   assert.is((await perform("call setuid 1", off)).said, `errno ${EINVAL}`); // no such user inside
   assert.is((await perform("call unshare 131072", off)).said, `errno ${EPERM}`); // CLONE_NEWNS
+});
+
+test("without a filter its user is no root even where it would be, and it knows no host", async () => {
+  const off = { seccomp: "off" } as const;
+  const PR_GET_SECUREBITS = 27;
+  const bits = allBits(SECUREBITS);
+  const { said } = await perform(`call prctl ${PR_GET_SECUREBITS} 0 0 0 0`, off);
+  assert.is(said, `result ${bits}`);
+  assert.is((await perform("hostname", off)).said, "bulkhead");
 });
 
 test("its own descriptor may be read, and anonymous memory be mapped", async () => {

@@ -2,6 +2,7 @@
 
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { describeTests } from "../../host/cli/policy.js";
 import { importsOf, WASI_MODULE } from "../../host/sandbox/grants.js";
 import { type Policy, policyOf, policyOfDevice, syscallsOf } from "../../host/sandbox/policy.js";
 import { SYSCALL_NUMBERS } from "../../host/sandbox/syscalls.js";
@@ -85,6 +86,28 @@ test("memory is mapped and protected only without PROT_EXEC, and anonymously", (
   const MAP_PRIVATE_ANONYMOUS = 0x22n;
   assert.is(mmap.length, 1);
   assert.equal(mmap[0]?.args.find(({ arg }) => arg === 3)?.values, [MAP_PRIVATE_ANONYMOUS]);
+});
+
+test("the policy of virtio-rng is this, and nothing beside it", () => {
+  assert.equal(
+    rng.rules.map((rule) => `${rule.syscall}: ${describeTests(rule)}`),
+    [
+      "recvmsg: fd = 3",
+      "read: fd = 5",
+      "sendmsg: fd = 3",
+      "mmap: prot = 0 or 3, flags & ~0x4000 = 0x22", // but for MAP_NORESERVE
+      "mprotect: prot = 0 or 3",
+      "munmap: always",
+      "madvise: advice = 4 or 8", // MADV_DONTNEED, MADV_FREE
+      "madvise: advice = 0xa", // MADV_DONTFORK
+      "brk: always",
+      "futex: futex_op = 0x81", // FUTEX_WAKE_PRIVATE
+      "futex: futex_op = 0x189", // FUTEX_WAIT_BITSET_PRIVATE | FUTEX_CLOCK_REALTIME
+      "clock_gettime: clockid = 0 or 1", // CLOCK_REALTIME, CLOCK_MONOTONIC
+      "getpid: always",
+      "exit_group: always",
+    ],
+  );
 });
 
 test("policyOf() opens no system call for a function that the module does not import", () => {

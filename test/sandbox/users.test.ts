@@ -8,6 +8,8 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { SECCOMP } from "../../host/sandbox/linux.js";
+import type { SeccompMode } from "../../host/sandbox/lockdown.js";
 import { NAMESPACE_FLAGS } from "../../host/sandbox/pieces.js";
 import type { Refusal } from "../support/lesser-kernel.js";
 import { skip } from "../support/skip.js";
@@ -39,7 +41,7 @@ const module = path.join(copy, "child.wasm");
 fs.copyFileSync(childModule(), module);
 spawnSync("chmod", ["-R", "a+rX", copy]);
 
-const { EINVAL, EPERM } = os.constants.errno;
+const { EBUSY, EINVAL, EPERM } = os.constants.errno;
 const isRoot = process.geteuid?.() === 0;
 
 /** Why the commands in front of node cannot be used here. */
@@ -50,11 +52,21 @@ function missing(prefix: readonly string[]): string | undefined {
   return `"${prefix.join(" ")}" does not work here: ${probe.stderr ?? probe.error}`;
 }
 
-/** Runs as-user.js in the copy behind `prefix`; `before` is shell that runs first. */
-function run(prefix: readonly string[], options: { strength: string; before?: string }): Result {
+interface RunOptions {
+  strength: string;
+  /** Shell that runs first. */
+  before?: string;
+  /** What the device does (child.ts), and the mode of its filter. */
+  deed?: string;
+  seccomp?: SeccompMode;
+}
+
+/** Runs as-user.js in the copy behind `prefix`. */
+function run(prefix: readonly string[], options: RunOptions): Result {
   const program = path.join(copy, "dist/test/sandbox/as-user.js");
   const script = `${options.before ?? ""} exec "$@"`;
-  const node = [process.execPath, program, module, options.strength];
+  const { strength, deed = "wait", seccomp = "enforce" } = options;
+  const node = [process.execPath, program, module, strength, deed, seccomp];
   const [command, ...rest] = [...prefix, "sh", "-c", script, "sh", ...node];
   const { stdout, stderr } = spawnSync(command!, rest, { encoding: "utf8" });
   assert.match(stdout, /^{/, stderr);
@@ -82,6 +94,22 @@ test("root's device is nobody, with everything that the sandbox has", () => {
   const result = run([], strict);
   confined(result);
   assert.is(result.proof?.uid, 65534);
+});
+
+test("root's device is in none of the groups that root is in", () => {
+  const prefix = ["setpriv", "--groups=4,4242"];
+  const reason = isRoot ? missing(prefix) : "not root: only root can leave groups";
+  if (reason !== undefined) return skip(reason);
+  assert.is(run(prefix, strict).groups, "");
+});
+
+test("nothing is mounted but for the device, also where others see each mount", () => {
+  const prefix = ["unshare", "--mount", "--propagation", "shared"];
+  const reason = missing(prefix);
+  if (reason !== undefined) return skip(reason);
+  const result = run(prefix, strict);
+  confined(result);
+  assert.is(result.mountsKept, true);
 });
 
 test("an ordinary user's device has everything too, and the user can verify it", () => {
@@ -152,6 +180,23 @@ test("an ordinary user's weak sandbox lacks one namespace where the kernel lacks
   );
   assert.is(proof?.seccompFilters, 1);
 });
+
+for (const errno of [EINVAL, EBUSY]) {
+  const bits = SECCOMP.SECCOMP_FILTER_FLAG_NEW_LISTENER;
+  const refusal = { syscall: "seccomp", errno, argument: 1, bits };
+
+  test(`a filter that may have no listener (errno ${errno}) is on all threads, and kills`, () => {
+    const result = run(onLesserKernel([refusal]), { ...strict, deed: "call getuid" });
+    confined(result);
+    assert.is(result.proof?.seccompFilters, 1);
+    assert.match(result.end ?? "", /^was killed by SIGSYS/);
+  });
+
+  test(`a filter that may have no listener (errno ${errno}) only logs where that is asked`, () => {
+    const log = { ...strict, deed: "call getuid", seccomp: "log" } as const;
+    assert.match(run(onLesserKernel([refusal]), log).end ?? "", /^result /);
+  });
+}
 
 test("an ordinary user without any namespace still gets all that needs none", () => {
   const bits = Object.values(NAMESPACE_FLAGS).reduce((all, flag) => all | flag, 0);

@@ -48,6 +48,22 @@ test("missingFrom() does not take a filter around the VMM for the device's own",
   assert.match(missing({ seccomp: 2, seccompFilters: 0 }), /a system call filter of its own/);
 });
 
+test("missingFrom() wants the mode of a filter, and a filter in every mode but off", () => {
+  assert.match(missing({ seccomp: 1 }), /a system call filter of its own/);
+  const bare = { ...WHOLE, seccomp: 0, seccompFilters: 0 };
+  const inMode = (seccomp: Expected["seccomp"]) =>
+    missingFrom(bare, { id: "rng0", seccomp, grantCount: 1, weak: [] }).join();
+  assert.match(inMode("enforce"), /a system call filter of its own/);
+  assert.match(inMode("log"), /a system call filter of its own/);
+  assert.is(inMode("off"), "");
+});
+
+test("missingFrom() counts the descriptors that were granted, and no module among them", () => {
+  const fds = [0, 1, 2, 3, 5, 6].map((fd) => ({ fd, target: `/file${fd}` }));
+  assert.match(missing({ fds }), /no descriptors but its own \(it has \/file6\)/);
+  assert.match(missing({ fds: [{ fd: 4, target: "/module" }] }), /\(it has \/module\)/);
+});
+
 test("missingFrom() never forgives privileges, capabilities, pages or descriptors", () => {
   const all: Weakness["piece"][] = ["user namespace", "system call filter", "Landlock"];
   assert.match(missing({ noNewPrivs: false }, all), /no_new_privs/);
