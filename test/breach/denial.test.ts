@@ -4,10 +4,11 @@
 import { spawnSync } from "node:child_process";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { EXIT } from "../../host/errors.js";
 import { syscallNumber } from "../../host/sandbox/syscalls.js";
 import { ENTROPY_GUEST, jsonLines, whyNoKvm } from "../support/bulkhead.js";
 import { skip } from "../support/skip.js";
-import { rogueBulkhead } from "./support/rogue.js";
+import { changedBulkhead, rogueBulkhead } from "./support/rogue.js";
 
 const TIMEOUT_MS = 60_000;
 /** Harmless, so that it can be let through; no policy allows it. */
@@ -51,6 +52,24 @@ if (reason !== undefined) {
     }
     assert.ok(toldOf(told).includes(`killed: it tried ${what}`));
     assert.is(told.status, 5);
+  });
+
+  test("not even the first denied call is let through, unless it is the farewell", () => {
+    const imports = 'import { IOWR } from "../ffi/ioctl.js";';
+    const handOver = "sendDescriptor(socketFd, listener);";
+    const getsid = `libc.syscall(${syscallNumber("getsid")}, 2, 1, 0, 0, 0, 0);`;
+    const file = "sandbox/denial.js";
+    const hasty = changedBulkhead(
+      { file, from: imports, to: `${imports}\nimport * as libc from "../ffi/libc.js";` },
+      { file, from: handOver, to: `${handOver} ${getsid}` },
+    );
+    const told = run(hasty);
+    const [exit] = told.events.filter(({ event }) => event === "device-exit");
+    assert.is(
+      exit?.reason,
+      `was killed because it tried the system call ${CALL}, which its policy does not allow`,
+    );
+    assert.is(told.status, EXIT.sandboxFailed);
   });
 
   test("in log it is told and let through, and the guest has its bytes", () => {

@@ -1,6 +1,6 @@
 // Starts a confined process as whoever runs this, and prints what came of it as JSON: what the
-// kernel says of it, and what came of its deed, or the error. Arguments: module, "strict" or "weak",
-// deed, mode of seccomp.
+// kernel says of it, and what came of its deed, or the error. Arguments: module, "strict" or
+// "weak", deed, mode of seccomp.
 
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";

@@ -60,6 +60,10 @@ test("allowedBy() assumes the worst of an instruction that is not one of ours", 
   assert.ok(allowedBy([program]).length >= SYSCALL_NUMBERS.size);
 });
 
+test("allowedBy() assumes the worst of a filter that does not answer", () => {
+  assert.ok(allowedBy([new Uint8Array(0)]).length >= SYSCALL_NUMBERS.size);
+});
+
 test("liveFilters() finds none around a process that has none, or that is not there", () => {
   assert.is(liveFilters(process.pid), undefined);
   assert.is(liveFilters(2 ** 30), undefined);

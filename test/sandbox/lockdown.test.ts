@@ -227,7 +227,7 @@ test("without a filter there is still no file, no descriptor, no process to reac
   assert.is((await perform("call unshare 131072", off)).said, `errno ${EPERM}`); // CLONE_NEWNS
 });
 
-test("without a filter its user is no root even where it would be, and it knows no host", async () => {
+test("without a filter it is root nowhere, and does not know its host", async () => {
   const off = { seccomp: "off" } as const;
   const PR_GET_SECUREBITS = 27;
   const bits = allBits(SECUREBITS);

@@ -1,8 +1,10 @@
+import { readdirSync } from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { VmmError } from "../../host/errors.js";
 import { close, eventfd } from "../../host/ffi/libc.js";
 import { Mapping } from "../../host/ffi/memory.js";
+import { DESCRIPTOR_MESSAGE_BYTES, sendDescriptor } from "../../host/ffi/scm.js";
 import {
   CLOSED,
   FULL,
@@ -47,6 +49,17 @@ test("SocketChannel carries a message from scattered to scattered memory", () =>
   const sent = [...from.subarray(10, 13), ...from.subarray(100, 105)];
   assert.equal([...to.subarray(999, 1007)], [FILL, ...sent.slice(0, 6), FILL]);
   assert.equal([...to.subarray(1999, 2003)], [FILL, ...sent.slice(6), FILL]);
+});
+
+test("SocketChannel takes no descriptor that a peer attaches, not even to look at it", () => {
+  const { fds, b } = pair();
+  const open = () => readdirSync("/proc/self/fd").length;
+  const before = open();
+  sendDescriptor(fds[0]!, 0);
+  assert.is(b.peek(), DESCRIPTOR_MESSAGE_BYTES);
+  assert.is(open(), before);
+  assert.is(b.take(), DESCRIPTOR_MESSAGE_BYTES);
+  assert.is(open(), before);
 });
 
 test("SocketChannel.peek() leaves the message, and take() the header that peek() saw", () => {

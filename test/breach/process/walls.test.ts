@@ -55,7 +55,7 @@ if (missing !== undefined) {
     assert.ok(proof.threads > 1);
   });
 
-  test("before the lock-down it has no file open but its own, whatever could be inherited", async () => {
+  test("before the lock-down it has no file open but its own", async () => {
     const image = imageGrant();
     const inherited = openSync(imageGrant().what, "r");
     fcntl(inherited, F_SETFD, 0);
