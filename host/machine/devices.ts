@@ -223,7 +223,7 @@ export class DeviceSet {
       if (isGone()) return; // it died while it was looked at, and its successor was not seen yet
       this.#emit(event);
     } catch (error) {
-      if (!isGone()) slot.kill();
+      if (!isGone()) slot.kill((error as Error).message);
       this.#settleReady?.reject(error as Error);
       return;
     }

@@ -64,6 +64,7 @@ function memoryRules(): Rule[] {
   return [
     allow("mmap", "V8's heap and code, malloc; never from a file", anonymous),
     allow("mprotect", "V8 writes code, then makes it executable"),
+    allow("pkey_mprotect", "V8 does the same, on a processor that has protection keys"),
     allow("munmap", "V8's heap, malloc and guest RAM are given back"),
     allow("madvise", "V8 and malloc hand pages back"),
     allow("mremap", "malloc makes a large block larger"),
@@ -92,6 +93,7 @@ function threadRules(pid: number): Rule[] {
     allow("restart_syscall", "a timed wait goes on after the process was stopped and continued"),
     allow("sched_yield", "V8's threads wait for a short time"),
     allow("clock_gettime", "clocks, and the processor time of devices"),
+    allow("gettimeofday", "the time of day, where the vDSO cannot read the clock source"),
     allow("getpid", "V8 notes its process with each garbage collection"),
     allow("gettid", "abort(3)"),
     allow("exit", "a thread ends"),

@@ -128,6 +128,8 @@ if (reason !== undefined) {
     const named = (name: string) => events.filter(({ event }) => event === name);
     assert.ok(named("device-restart").length > 0);
     assert.is(named("device-ready").length, 1);
+    const refused = /^Cannot trust device rng0.*it lacks a system call filter of its own/;
+    assert.match(String(named("device-exit").at(-1)?.reason), refused);
     assert.equal(
       named("log").filter(({ text }) => String(text).includes("device says")),
       [],

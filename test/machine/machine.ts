@@ -13,6 +13,8 @@ import { fileURLToPath } from "node:url";
 import { Cpio } from "../../build/cpio.js";
 import { guestPath } from "../../build/guest.js";
 import { buildMachine, HOST_PATHS, type MachineImages } from "../../build/machine.js";
+import { callAt, mprotect } from "../../host/ffi/libc.js";
+import { Mapping, PROT_EXEC, PROT_READ } from "../../host/ffi/memory.js";
 import { missing } from "../support/debian.js";
 import { note } from "../support/skip.js";
 import { type HostReport, type JobResult, Tries } from "./tries.js";
@@ -130,16 +132,36 @@ function hostWithJobs(jobs: Map<number, Job>, directory: string): string {
   return whole;
 }
 
+/** rdtsc; shl rdx, 32; or rax, rdx; ret */
+const RDTSC = Uint8Array.from([0x0f, 0x31, 0x48, 0xc1, 0xe2, 0x20, 0x48, 0x09, 0xd0, 0xc3]);
+const TSC_SAMPLE_MS = 200;
+
+/** Ticks of this machine's TSC in a millisecond, which an emulated one shares. */
+async function tscKhz(): Promise<number> {
+  const code = Mapping.anonymous(RDTSC.length);
+  new Uint8Array(code.view.buffer).set(RDTSC);
+  mprotect(code.address, code.bytes, PROT_READ | PROT_EXEC);
+  const [ticks, start] = [callAt(code.address, 0), performance.now()];
+  await new Promise((resolve) => setTimeout(resolve, TSC_SAMPLE_MS));
+  const khz = (callAt(code.address, 0) - ticks) / (performance.now() - start);
+  code.close();
+  return Math.round(khz);
+}
+
 /**
- * The host keeps time with the HPET: on a busy machine its kernel takes the TSC for several times
+ * The host is told how fast its TSC is: measured on a busy machine, it takes it for several times
  * slower than it is, its clock then runs that much too fast, and time limits end good jobs.
  */
-function qemuArguments(initrd: string, consoleFile: string): string[] {
+function clockParameters(khz: number): string {
+  return `tsc=reliable clocksource=tsc tsc_early_khz=${khz}`;
+}
+
+function qemuArguments(initrd: string, consoleFile: string, khz: number): string[] {
   return [
     ["-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"],
     ["-m", String(HOST_MEMORY_MB), "-nodefaults", "-no-user-config", "-display", "none"],
     ["-no-reboot", "-kernel", images!.kernel, "-initrd", initrd],
-    ["-append", "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable clocksource=hpet"],
+    ["-append", `console=ttyS0 quiet panic=-1 mitigations=off ${clockParameters(khz)}`],
     ["-serial", `file:${consoleFile}`, "-serial", "stdio"],
   ].flat();
 }
@@ -220,7 +242,7 @@ async function runHost(jobs: Map<number, Job>, deadline: number): Promise<JobRea
   const reader = new JobReader();
   const consoleFile = path.join(directory, "console");
   try {
-    const args = qemuArguments(hostWithJobs(jobs, directory), consoleFile);
+    const args = qemuArguments(hostWithJobs(jobs, directory), consoleFile, await tscKhz());
     const qemu = spawn("qemu-system-x86_64", args, { stdio: ["ignore", "pipe", "pipe"] });
     const watch = new HostWatch(jobs, deadline, () => qemu.kill("SIGKILL"));
     qemu.stdout.setEncoding("utf8").on("data", (text: string) => {

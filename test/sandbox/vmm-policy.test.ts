@@ -22,7 +22,7 @@ const FORBIDDEN = (
   "setuid setgid setresuid setresgid setgroups capset keyctl add_key request_key init_module " +
   "finit_module kexec_load reboot personality modify_ldt shmget shmat mq_open dup dup2 dup3 " +
   "pipe pipe2 eventfd2 epoll_create1 signalfd4 timerfd_create inotify_init1 fanotify_init " +
-  "splice tee vmsplice sendfile copy_file_range prlimit64 setrlimit pkey_mprotect"
+  "splice tee vmsplice sendfile copy_file_range prlimit64 setrlimit"
 ).split(" ");
 
 function rulesOf(syscall: string): Rule[] {

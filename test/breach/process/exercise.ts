@@ -71,6 +71,8 @@ const USUAL: Readonly<Record<string, (native: Native) => (number | bigint)[]>> =
   restart_syscall: () => [],
   sched_yield: () => [],
   gettid: () => [],
+  pkey_mprotect: (native) => [page(native), PAGE_BYTES, RW, -1],
+  gettimeofday: (native) => [native.room(BYTES)],
 };
 
 /** Names of errors with which a call was allowed and made, but had nothing to do. */
