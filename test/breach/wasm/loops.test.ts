@@ -22,6 +22,7 @@ async function watch(device: ConfinedDevice, over = () => false): Promise<string
   const watchdog = new Watchdog(CPU_MS_MAX);
   const { pid, socketFd } = device.process;
   while (!over()) {
+    device.guard.poll();
     const cpuMs = cpuMsOf(pid);
     if (cpuMs === undefined) return "it has ended";
     const { sent, received } = device;
