@@ -108,6 +108,12 @@ function fetchDebian(): DebianFiles {
   };
 }
 
+/** Path of Debian's kernel, a bzImage; downloads it if it is not there yet. */
+export function debianKernel(): string {
+  fs.mkdirSync(OUTPUT, { recursive: true });
+  return fetchDebian().kernel;
+}
+
 /** Puts the modules that are not built into this kernel, and their order, into /modules. */
 function addModules(cpio: Cpio, names: string[], { modules, busybox }: DebianFiles): void {
   const files = fs.readdirSync(modules, { recursive: true, encoding: "utf8" });
