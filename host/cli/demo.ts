@@ -33,6 +33,13 @@ function weaknesses(measured: readonly Measured[]): string {
     .join("");
 }
 
+/** What is left to the VMM itself; empty where nothing confines it. */
+function vmmLine(syscalls: number | null): string {
+  if (syscalls === null) return "";
+  const rest = "and none that opens a file, creates a process or reaches another one";
+  return `The VMM itself has ${syscalls} system calls left, ${rest}.\n`;
+}
+
 /** What a device said when it was ready, and what the kernel says of it later. */
 interface Measured {
   ready: DeviceReady;
@@ -45,6 +52,8 @@ class Measurements {
   #proofs: DeviceProof[] = [];
   #vm: Vm | undefined;
   #measuring = false;
+  /** System calls that are left to the VMM; null where it has no filter. */
+  vmmSyscalls: number | null = null;
 
   /** To be called when all devices are confined and the guest is about to run. */
   start(vm: Vm): void {
@@ -55,6 +64,7 @@ class Measurements {
   /** Looks at the devices when the guest says something, unless that is under way. */
   observe(event: VmEvent): void {
     if (event.event === "device-ready") this.#ready.set(event.id, event);
+    if (event.event === "vmm-ready") this.vmmSyscalls = event.syscalls;
     if (event.event === "serial" && !this.#measuring) void this.#measure();
   }
 
@@ -120,13 +130,13 @@ const COLUMNS = [
   "start-up",
 ];
 
-async function report(measured: Measured[]): Promise<void> {
+async function report({ devices: measured, vmmSyscalls }: Measurements): Promise<void> {
   const title = "What confines each device, read from /proc while the guest ran:";
   const rows = measured.map(rowOf);
   const confined = measured.every(({ ready }) => ready.isolation === "process");
   const remark = confined ? PEERS : INLINE;
   const lacks = paint(STDOUT, "red", weaknesses(measured));
-  const body = `${await table(COLUMNS, rows)}\n${lacks}${remark}`;
+  const body = `${await table(COLUMNS, rows)}\n${lacks}${vmmLine(vmmSyscalls)}${remark}`;
   say(STDOUT, `\n${paint(STDOUT, "bold", title)}\n\n${body}`);
 }
 
@@ -156,6 +166,6 @@ export async function demo(options: DemoOptions): Promise<number> {
     },
   });
   if (options.json === true) reportJson(measurements.devices);
-  else await report(measurements.devices);
+  else await report(measurements);
   return status;
 }

@@ -125,6 +125,7 @@ guestTest("bulkhead demo shows what confines its devices", () => {
   assert.match(stdout, "2 passed, 0 failed: PASS");
   assert.match(stdout, /^rng0 +\d+ +process +\d+ +\d+ +0 +\d+\.\d MiB +\d+ ms$/m);
   assert.match(stdout, /^rng1 +\d+ +process +\d+ +\d+ +0 +\d+\.\d MiB +\d+ ms$/m);
+  assert.match(stdout, /^The VMM itself has \d+ system calls left, and none that opens/m);
 });
 
 guestTest("bulkhead demo --json prints the proof of each device as an object", () => {
