@@ -23,8 +23,11 @@ const host = (...outputs: [index: number, output: string][]) => ({
 });
 const never = () => false;
 
+/** The symptom of a job that ended with this output. */
+const symptomOf = (output: string, status = 0) => emulatorSymptom(ended(output, status));
+
 test("emulatorSymptom names the end of a guest that the emulator caused", () => {
-  const named = (output: string) => emulatorSymptom(output)?.split(":")[0];
+  const named = (output: string) => symptomOf(output)?.split(":")[0];
   assert.is(named(OOPS), "kernel oops in the guest");
   assert.is(named("[    1.0] general protection fault, 0000 [#1]\n"), "kernel oops in the guest");
   assert.is(named("[    1.0] Oops: 0002 [#1] PREEMPT SMP\n"), "kernel oops in the guest");
@@ -33,12 +36,23 @@ test("emulatorSymptom names the end of a guest that the emulator caused", () => 
   assert.is(named(internal), "KVM internal error");
 });
 
-test("emulatorSymptom finds nothing in a good run, a hang, or a guest that merely ended", () => {
-  assert.is(emulatorSymptom(GOOD), undefined);
-  assert.is(emulatorSymptom("guest: rng_current virtio_rng.0\nKilled\n"), undefined);
-  assert.is(emulatorSymptom("[   30.1] rcu: INFO: rcu_preempt detected stalls\n"), undefined);
-  assert.is(emulatorSymptom("[   30.1] watchdog: BUG: soft lockup - CPU#1 stuck\n"), undefined);
-  assert.is(emulatorSymptom("# the guest rebooted\n"), undefined);
+test("emulatorSymptom finds nothing in a good run, or a guest that merely ended", () => {
+  assert.is(symptomOf(GOOD), undefined);
+  assert.is(symptomOf("Killed\n", 137), undefined);
+  assert.is(symptomOf("[   30.1] rcu: INFO: rcu_preempt detected stalls\n"), undefined);
+  assert.is(symptomOf("[   30.1] watchdog: BUG: soft lockup - CPU#1 stuck\n"), undefined);
+  assert.is(symptomOf("# the guest rebooted\n"), undefined);
+});
+
+test("a hang is the emulator's when the guest's kernel has fallen silent, or else ours", () => {
+  const begin = "guest: rng_current virtio_rng.0\n";
+  const hang = (signs: number, end = "Killed\n") => {
+    const output = `${begin}${"[    9.1] guest: alive\n".repeat(signs)}${end}`;
+    return emulatorSymptom({ status: 137, output, seconds: 240 });
+  };
+  assert.match(hang(3) ?? "", /no sign of life/);
+  assert.is(hang(70), undefined, "its kernel lives, and waits for the device");
+  assert.is(hang(3, "guest: done\n"), undefined, "it had ended, and the VMM had not");
 });
 
 test("an oops is no symptom when anything was said against a device or its driver", () => {
@@ -52,7 +66,7 @@ test("an oops is no symptom when anything was said against a device or its drive
     "[   18.1] RIP: 0010:virtqueue_get_buf_ctx+0x3a/0x2f0 [virtio_ring]",
   ]) {
     assert.ok(complaint(`${line}\n${OOPS}`), line);
-    assert.is(emulatorSymptom(`${line}\n${OOPS}`), undefined, line);
+    assert.is(symptomOf(`${line}\n${OOPS}`), undefined, line);
   }
   assert.is(complaint(OOPS), undefined);
   assert.is(complaint(GOOD), undefined);

@@ -6,8 +6,11 @@
 // `exception_index` after it was delivered. When another thread stops the virtual CPU in that
 // moment, the interrupt is delivered again, at once and with interrupts off. One from user mode
 // then runs with the user's GS before `swapgs`, and the guest's kernel faults on its first per-CPU
-// variable until its entry stack is used up. A hang may be a lost wake-up of ours, so it
-// is never repeated.
+// variable until its entry stack is used up.
+//
+// A hang may be a lost wake-up of ours. Then the guest's kernel lives, and says so every few
+// seconds; when it has fallen silent as well, by a timer and a console that need none of our
+// threads to be woken, it is the virtual CPU that hangs. As the whole host does, too, at times.
 
 /** How a job ended. */
 export interface JobResult {
@@ -17,6 +20,9 @@ export interface JobResult {
   output: string;
   seconds: number;
 }
+
+/** Exit status of a job whose time was over: timeout(1) killed it. */
+const KILLED = 137;
 
 /** Tries of one job whose guest dies of the emulator: the first and two more. */
 export const GUEST_TRIES_MAX = 3;
@@ -58,9 +64,22 @@ export function complaint(output: string): string | undefined {
   return undefined;
 }
 
-/** The emulator's fault that ended this try, if it was one; a hang is none. */
-export function emulatorSymptom(output: string): string | undefined {
+/** Seconds between two signs of life of a guest (guest-init.sh), and the sign itself. */
+const ALIVE_SECONDS = 3;
+const ALIVE = /guest: alive/g;
+
+/** Whether a guest that was killed for its time said nothing for at least half of that. */
+function fellSilent({ status, output, seconds }: JobResult): boolean {
+  const isUnderWay = output.includes("guest: rng_current") && !output.includes("guest: done");
+  const alive = (output.match(ALIVE)?.length ?? 0) * ALIVE_SECONDS;
+  return status === KILLED && isUnderWay && alive < seconds / 2;
+}
+
+/** The emulator's fault that ended this try, if it was one. */
+export function emulatorSymptom(result: JobResult): string | undefined {
+  const { output } = result;
   if (complaint(output) !== undefined) return undefined;
+  if (fellSilent(result)) return "the guest's kernel hangs: it gives no sign of life";
   for (const [name, pattern] of SYMPTOMS) {
     const found = pattern.exec(output);
     if (found) return `${name}: ${found[0].trim()}`;
@@ -105,9 +124,7 @@ export class Tries {
     this.hosts++;
     const notes: string[] = [];
     for (const [index, result] of results) {
-      const symptom = this.#isWrong(index, result.output)
-        ? undefined
-        : emulatorSymptom(result.output);
+      const symptom = this.#isWrong(index, result.output) ? undefined : emulatorSymptom(result);
       const tries = (this.#spoilt.get(index)?.tries ?? 0) + 1;
       if (symptom === undefined || tries >= GUEST_TRIES_MAX) this.#results.set(index, result);
       else {
