@@ -57,6 +57,9 @@ class Warden {
   }
 
   #serve({ ask, device, said }: WardenRequest): unknown {
+    // What only turns into an index, as [0] does, would be another key of what is running: then
+    // there could be any number of processes of a device.
+    if (!Number.isInteger(device)) throw new VmmError("ERR_INTERNAL", "A device is a number");
     switch (ask) {
       case "start":
         return this.#start(device);

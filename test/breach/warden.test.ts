@@ -186,6 +186,11 @@ warden(
       const exit = new Promise<{ signal: string | undefined }>((resolve) => device.onExit(resolve));
       assert.is(statOf(device.pid)?.parent, keeper.pid);
       assert.is(await refusal(keeper.start(0)), "ERR_INTERNAL Device 0 runs already");
+      // What a hostile VMM sends for 0, as a second one.
+      for (const alias of [[0], ["0"], "0", [[0]]]) {
+        const start = keeper.start(alias as unknown as number);
+        assert.is(await refusal(start), "ERR_INTERNAL A device is a number");
+      }
       device.close();
       assert.is((await exit).signal, "SIGKILL");
       const next = await keeper.start(0);
