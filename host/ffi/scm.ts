@@ -2,22 +2,17 @@
 
 import { checked, errno, recvmsg, sendmsg } from "./libc.js";
 import { Mapping } from "./memory.js";
+import { IOVEC, MSG, MSGHDR, SOL_SOCKET } from "./socket.js";
 
 /** Length of the messages that sendDescriptor() sends. */
 export const DESCRIPTOR_MESSAGE_BYTES = 1;
 
-const SOL_SOCKET = 1;
 const SCM_RIGHTS = 1;
-const MSG_DONTWAIT = 0x40;
-const MSG_NOSIGNAL = 0x4000;
-const MSG_CMSG_CLOEXEC = 0x40000000;
 const EAGAIN = 11;
 const ECONNRESET = 104;
 
-/**
- * Offsets in one scratch page: msghdr, iovec, one byte of data, and cmsghdr with one descriptor.
- */
-const IOVEC = 64;
+/** Offsets in one scratch page: msghdr, iovec, the data, and cmsghdr with one descriptor. */
+const IOV = 64;
 const DATA = 80;
 const CONTROL = 96;
 /**
@@ -25,18 +20,18 @@ const CONTROL = 96;
  * room for a second one, which a hostile sender would add and nobody would close.
  */
 const CMSG_LEN = 20;
-const MSGHDR_CONTROL = 32;
-const MSGHDR_CONTROLLEN = 40;
 
 function message(): Mapping {
   const page = Mapping.anonymous(1);
   const { view, address } = page;
-  view.setBigUint64(16, BigInt(address + IOVEC), true);
-  view.setBigUint64(24, 1n, true);
-  view.setBigUint64(MSGHDR_CONTROL, BigInt(address + CONTROL), true);
-  view.setBigUint64(MSGHDR_CONTROLLEN, BigInt(CMSG_LEN), true);
-  view.setBigUint64(IOVEC, BigInt(address + DATA), true);
-  view.setBigUint64(IOVEC + 8, BigInt(DESCRIPTOR_MESSAGE_BYTES), true);
+  MSGHDR.write(view, 0, {
+    msg_iov: BigInt(address + IOV),
+    msg_iovlen: 1n,
+    msg_control: BigInt(address + CONTROL),
+    msg_controllen: BigInt(CMSG_LEN),
+  });
+  const iov_len = BigInt(DESCRIPTOR_MESSAGE_BYTES);
+  IOVEC.write(view, IOV, { iov_base: BigInt(address + DATA), iov_len });
   return page;
 }
 
@@ -48,7 +43,7 @@ export function sendDescriptor(socket: number, fd: number): void {
   view.setInt32(CONTROL + 8, SOL_SOCKET, true);
   view.setInt32(CONTROL + 12, SCM_RIGHTS, true);
   view.setInt32(CONTROL + 16, fd, true);
-  const sent = sendmsg(socket, page.address, MSG_NOSIGNAL);
+  const sent = sendmsg(socket, page.address, MSG.MSG_NOSIGNAL);
   page.close();
   checked(sent, "sendmsg", "Cannot pass a descriptor");
 }
@@ -60,9 +55,9 @@ export function sendDescriptor(socket: number, fd: number): void {
  */
 export function receiveDescriptor(socket: number): number | undefined {
   const page = message();
-  const received = recvmsg(socket, page.address, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  const received = recvmsg(socket, page.address, MSG.MSG_DONTWAIT | MSG.MSG_CMSG_CLOEXEC);
   const { view } = page;
-  const control = Number(view.getBigUint64(MSGHDR_CONTROLLEN, true));
+  const control = Number(MSGHDR.read(view, 0).msg_controllen);
   const type = view.getInt32(CONTROL + 12, true);
   const fd = view.getInt32(CONTROL + 16, true);
   page.close();

@@ -8,9 +8,10 @@
 // listener work.
 
 import { IOWR } from "../ffi/ioctl.js";
-import { checked, close, errno, ioctl, recv } from "../ffi/libc.js";
+import { checked, close, errno, ioctl } from "../ffi/libc.js";
 import { Mapping } from "../ffi/memory.js";
 import { DESCRIPTOR_MESSAGE_BYTES, receiveDescriptor, sendDescriptor } from "../ffi/scm.js";
+import { waitingBytes } from "../ffi/socket.js";
 import { syscallName, syscallNumber } from "./syscalls.js";
 
 /** linux/seccomp.h: SECCOMP_IOC_MAGIC. */
@@ -26,9 +27,6 @@ export const SECCOMP_USER_NOTIF_FLAG_CONTINUE = 1;
 
 const ARGUMENTS = 6;
 const ENOENT = 2;
-const MSG_PEEK = 0x02;
-const MSG_TRUNC = 0x20;
-const MSG_DONTWAIT = 0x40;
 
 /** A system call that a thread tried to make and that its policy does not allow. */
 export interface Denial {
@@ -72,8 +70,7 @@ export class DenialListener {
    * is left alone, if it is another: a device that fails before its lock-down says why.
    */
   static receive(socketFd: number): DenialListener | undefined {
-    const flags = MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT;
-    if (recv(socketFd, 0, 0, flags) !== DESCRIPTOR_MESSAGE_BYTES) return undefined;
+    if (waitingBytes(socketFd) !== DESCRIPTOR_MESSAGE_BYTES) return undefined;
     const fd = receiveDescriptor(socketFd);
     return fd === undefined ? undefined : new DenialListener(fd);
   }

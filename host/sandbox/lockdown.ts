@@ -3,8 +3,9 @@
 
 import { closeSync, readdirSync, readFileSync } from "node:fs";
 import { errnoName, VmmError } from "../errors.js";
-import { errno, getppid, mprotect, munmap, prctl, recv, syscall } from "../ffi/libc.js";
+import { errno, getppid, mprotect, munmap, prctl, syscall } from "../ffi/libc.js";
 import { Mapping, PROT_EXEC, PROT_READ } from "../ffi/memory.js";
+import { waitingBytes } from "../ffi/socket.js";
 import {
   compilePolicy,
   SECCOMP_RET_KILL_PROCESS,
@@ -38,9 +39,6 @@ const DATA_GROWTH_BYTES_MAX = 64 * 1024 * 1024;
 const ADDRESS_GROWTH_BYTES_MAX = DATA_GROWTH_BYTES_MAX + 16 * 1024 * 1024;
 /** What of a reservation a linear memory may grow into. */
 const RESERVATION_BYTES_MAX = MEMORY_PAGES_MAX * 64 * 1024;
-const MSG_PEEK = 0x02;
-const MSG_TRUNC = 0x20;
-const MSG_DONTWAIT = 0x40;
 const EBUSY = 16;
 const EINVAL = 22;
 
@@ -91,7 +89,7 @@ function set(option: keyof typeof PRCTL, value: number): void {
  */
 function dieWithParent(parentPid: number): void {
   set("PR_SET_PDEATHSIG", SIGNAL.SIGKILL);
-  const isHungUp = recv(SOCKET_FD, 0, 0, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT) === 0;
+  const isHungUp = waitingBytes(SOCKET_FD) === 0;
   if (getppid() === parentPid && !isHungUp) return;
   throw new VmmError("ERR_SANDBOX", "Cannot confine the device: the VMM is gone already");
 }

@@ -60,8 +60,8 @@ const STDERR_CHARACTERS_MAX = 16 * 1024;
  */
 const STAGED_FD_FIRST = 64;
 /** A process that has closed its stderr is looked at again this much later until it has ended. */
-export const REAP_RETRY_MS = 2;
-export const WNOHANG = 1;
+const REAP_RETRY_MS = 2;
+const WNOHANG = 1;
 /** The part of a status of wait4(2) that is a signal. */
 const WTERMSIG = 0x7f;
 const AF_UNIX = 1;
@@ -193,7 +193,7 @@ export class DeviceProcess {
     pipe.on("data", (text: string) => this.#said(text));
     pipe.on("error", () => {});
     // The process holds the only other end, so this is its death.
-    pipe.on("close", () => this.#reap());
+    pipe.on("close", () => reap(this.pid, (status) => this.#ended(status)));
   }
 
   get stderr(): string {
@@ -228,20 +228,22 @@ export class DeviceProcess {
     this.#stderr = (this.#stderr + text).slice(0, STDERR_CHARACTERS_MAX);
   }
 
-  #reap(): void {
-    const status = waitFor(this.pid, WNOHANG);
-    if (status === undefined) {
-      setTimeout(() => this.#reap(), REAP_RETRY_MS);
-      return;
-    }
+  #ended(status: number): void {
     this.#pidfd.close();
     this.#exit = exitOf(status, this.#stderr);
     for (const listener of this.#listeners) listener(this.#exit);
   }
 }
 
+/** Calls `ended` with the status of wait4(2) of a child that has ended or is about to. */
+export function reap(pid: number, ended: (status: number) => void): void {
+  const status = waitFor(pid, WNOHANG);
+  if (status === undefined) setTimeout(() => reap(pid, ended), REAP_RETRY_MS);
+  else ended(status);
+}
+
 /** Status of a child that has ended, or undefined while it runs. */
-export function waitFor(pid: number, options: number): number | undefined {
+function waitFor(pid: number, options: number): number | undefined {
   const status = Mapping.anonymous(4);
   const result = syscall(syscallNumber("wait4"), pid, status.address, options, 0, 0, 0);
   const value = status.words[0];

@@ -12,7 +12,7 @@ import { launchHelper } from "./namespaces.js";
 import { PidFd } from "./pidfd.js";
 import type { Weakness } from "./pieces.js";
 import type { Proof } from "./proof.js";
-import { type DeviceExit, pairOf, REAP_RETRY_MS, stage, WNOHANG, waitFor } from "./spawn.js";
+import { type DeviceExit, pairOf, reap, stage } from "./spawn.js";
 import type { DeviceStarter, Placed, StartedDevice } from "./starter.js";
 import type { Verified } from "./verify.js";
 import {
@@ -121,7 +121,7 @@ export class Warden implements DeviceStarter {
       for (const answer of lines.take<WardenAnswer>(text)) this.#take(answer);
     });
     this.#messages.on("error", () => {});
-    this.#messages.on("close", () => this.#reap());
+    this.#messages.on("close", () => reap(this.pid, (status) => this.#ended(status)));
   }
 
   /**
@@ -224,13 +224,7 @@ export class Warden implements DeviceStarter {
     ended?.ended(exit);
   }
 
-  /** Its socket is closed: it has ended, or is about to. */
-  #reap(): void {
-    const status = waitFor(this.pid, WNOHANG);
-    if (status === undefined) {
-      setTimeout(() => this.#reap(), REAP_RETRY_MS);
-      return;
-    }
+  #ended(status: number): void {
     this.#pidfd.close();
     closeSync(this.#descriptors);
     this.#reaped();

@@ -5,7 +5,7 @@
 import { assert, errnoName, VmmError } from "../errors.js";
 import { checked, errno, getsockopt, recvmsg, sendmsg, setsockopt } from "../ffi/libc.js";
 import { Mapping } from "../ffi/memory.js";
-import { s32, struct, u32, u64 } from "../ffi/struct.js";
+import { IOVEC, MSG, MSGHDR, SOL_SOCKET } from "../ffi/socket.js";
 import { HEADER_BYTES, PAYLOAD_BYTES_MAX, READY_BYTES_MAX } from "./message.js";
 
 /** send(): the message is on its way. */
@@ -65,23 +65,6 @@ export interface Channel {
   close(): void;
 }
 
-/** struct msghdr and struct iovec (x86-64, linux/socket.h and linux/uio.h). */
-export const MSGHDR = struct("msghdr", 56, {
-  msg_name: u64,
-  msg_namelen: u32,
-  msg_iov: u64,
-  msg_iovlen: u64,
-  msg_control: u64,
-  msg_controllen: u64,
-  msg_flags: s32,
-});
-export const IOVEC = struct("iovec", 16, { iov_base: u64, iov_len: u64 });
-
-const MSG_PEEK = 0x02;
-const MSG_TRUNC = 0x20;
-const MSG_DONTWAIT = 0x40;
-const MSG_NOSIGNAL = 0x4000;
-const SOL_SOCKET = 1;
 const SO_SNDBUF = 7;
 
 const EINTR = 4;
@@ -170,7 +153,7 @@ export class SocketChannel implements Channel {
    */
   constructor(fd: number, { blocking = false }: SocketChannelOptions = {}) {
     this.fd = fd;
-    this.#flags = blocking ? 0 : MSG_DONTWAIT;
+    this.#flags = blocking ? 0 : MSG.MSG_DONTWAIT;
     this.#memory = Mapping.anonymous(CHANNEL_BYTES);
     const { buffer } = this.#memory.view;
     this.outgoing = new Uint32Array(buffer, OUTGOING, HEADER_BYTES / 4);
@@ -207,7 +190,7 @@ export class SocketChannel implements Channel {
   send(): number {
     this.#send.seal();
     for (;;) {
-      const result = sendmsg(this.fd, this.#memory.address + SEND, this.#flags | MSG_NOSIGNAL);
+      const result = sendmsg(this.fd, this.#memory.address + SEND, this.#flags | MSG.MSG_NOSIGNAL);
       if (result !== -1) return SENT;
       const error = errno();
       if (error === EAGAIN) return FULL;
@@ -217,7 +200,7 @@ export class SocketChannel implements Channel {
   }
 
   peek(): number {
-    return this.#receive(PEEK, MSG_PEEK);
+    return this.#receive(PEEK, MSG.MSG_PEEK);
   }
 
   take(): number {
@@ -243,7 +226,7 @@ export class SocketChannel implements Channel {
   /** Descriptors that a peer attaches are closed by the kernel: there is no control buffer. */
   #receive(message: number, flags: number): number {
     for (;;) {
-      const all = flags | this.#flags | MSG_TRUNC;
+      const all = flags | this.#flags | MSG.MSG_TRUNC;
       const result = recvmsg(this.fd, this.#memory.address + message, all);
       if (result !== -1) return result;
       const error = errno();

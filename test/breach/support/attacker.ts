@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 import { VmmError } from "../../../host/errors.js";
 import { recvmsg, syscall } from "../../../host/ffi/libc.js";
 import { Mapping } from "../../../host/ffi/memory.js";
+import { IOVEC, MSGHDR } from "../../../host/ffi/socket.js";
 import type { ResolvedGrant } from "../../../host/sandbox/grants.js";
 import type { SeccompMode } from "../../../host/sandbox/lockdown.js";
 import type { ImportedFunction } from "../../../host/sandbox/sections.js";
@@ -19,7 +20,7 @@ import {
   spawnDevice,
 } from "../../../host/sandbox/spawn.js";
 import { syscallNumber } from "../../../host/sandbox/syscalls.js";
-import { IOVEC, MSGHDR, NOTHING, SocketChannel } from "../../../host/wire/channel.js";
+import { NOTHING, SocketChannel } from "../../../host/wire/channel.js";
 import { HEADER_BYTES, PAYLOAD_BYTES_MAX } from "../../../host/wire/message.js";
 import { Guard } from "../../support/guard.js";
 import type { Order } from "../process/deeds.js";
