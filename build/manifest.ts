@@ -1,6 +1,12 @@
 // The manifest of a device module: read from the module's own description, written into the module.
 
-import type { Capability, GrantKind, Manifest, Right } from "../host/sandbox/manifest.js";
+import {
+  type Capability,
+  CONTRACT,
+  type GrantKind,
+  type Manifest,
+  type Right,
+} from "../host/sandbox/manifest.js";
 
 /** Codes of devices-as/sdk/capability.ts. */
 const KIND_OF: Record<number, GrantKind> = { 1: "file" };
@@ -49,7 +55,15 @@ export function manifestOf(binary: Uint8Array, name: string): Manifest {
     capabilityAt(view, word(at + 24) + i * DECLARATION_BYTES),
   );
   const features = `0x${view.getBigUint64(at + 16, true).toString(16)}`;
-  return { abi: 1, name, virtioId: word(at), queues, features, capabilities };
+  return {
+    contract: CONTRACT,
+    name,
+    virtioId: word(at),
+    queues,
+    features,
+    config: word(at + 28),
+    capabilities,
+  };
 }
 
 function capabilityAt(view: DataView, at: number): Capability {

@@ -3,6 +3,7 @@
 //
 //   0 virtio id │ 4 queue sizes: address │ 8 queue count │ 12 capability count │ 16 features (u64)
 //   24 capabilities: address → name: address │ kind │ rights │ required  (16 bytes each)
+//   28 bytes of config space
 //
 // A name is UTF-16, its length in bytes is the word before it.
 
@@ -17,6 +18,7 @@ class Description {
   capabilityCount: u32 = 0;
   features: u64 = 0;
   capabilities: usize = 0;
+  configBytes: u32 = 0;
 }
 
 const DESCRIPTION: usize = memory.data(offsetof<Description>(), 8);

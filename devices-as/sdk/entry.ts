@@ -6,6 +6,8 @@ import { device } from "./device";
 
 const chain = new Chain();
 
+const ATTENTION: usize = memory.data(24, 8);
+
 /** Sets aside `bytes` bytes that no allocation of the device ever touches; traps without room. */
 export function reserve(bytes: u32): usize {
   return heap.alloc(bytes);
@@ -17,6 +19,17 @@ export function activate(features: u64): void {
 
 export function reset(): void {
   device().reset();
+}
+
+/** The driver wrote `value`, of `bytes` bytes, to the config space at `offset`. */
+export function configure(offset: u32, bytes: u32, value: u32): void {}
+
+/** What the device waited for has come, or the time that it asked for. */
+export function wake(): void {}
+
+/** Where the runtime looks what the device waits for (wit/events.wit has the layout). */
+export function attention(): usize {
+  return ATTENTION;
 }
 
 /** Answers one request; returns how many bytes of the writable window hold the reply. */

@@ -35,6 +35,9 @@ const EXPORTS: Readonly<Record<string, Signature>> = {
   reserve: { parameters: ["i32"], results: ["i32"] },
   activate: { parameters: ["i64"], results: NOTHING },
   reset: { parameters: NOTHING, results: NOTHING },
+  configure: { parameters: ["i32", "i32", "i32"], results: NOTHING },
+  wake: { parameters: NOTHING, results: NOTHING },
+  attention: { parameters: NOTHING, results: ["i32"] },
   serve: { parameters: ["i32", "i32", "i32", "i32", "i32"], results: ["i32"] },
   describe: { parameters: NOTHING, results: ["i32"] },
 };
@@ -44,6 +47,9 @@ interface DeviceFunctions {
   reserve(bytes: number): number;
   activate(features: bigint): void;
   reset(): void;
+  configure(offset: number, bytes: number, value: number): void;
+  wake(): void;
+  attention(): number;
   serve(queue: number, readable: number, length: number, writable: number, room: number): number;
 }
 

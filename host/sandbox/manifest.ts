@@ -7,12 +7,16 @@ import { type ImportedFunction, readSections } from "./sections.js";
 
 /** A device is 1 kB; the limit only keeps a hostile module from occupying the compiler for long. */
 export const MODULE_BYTES_MAX = 1024 * 1024;
+/** The version of wit/ that this Bulkhead runs: its package's major number. */
+export const CONTRACT = 2;
 /** Name of the custom section that holds the manifest. */
 export const MANIFEST_SECTION = "bulkhead.manifest";
 /** A real manifest has 300 bytes; JSON.parse of more is work that a hostile module asks for. */
 export const MANIFEST_BYTES_MAX = 16 * 1024;
 /** Descriptors that one device may ask for; each costs seccomp rules and a descriptor. */
 export const CAPABILITIES_MAX = 8;
+/** Config space of one device: virtio-input has 136 bytes, virtio-gpu 16 (virtio v1.2 §5). */
+export const CONFIG_BYTES_MAX = 256;
 /** Queues of one device; a multi-queue net card with 15 pairs and a control queue has 31. */
 export const QUEUES_MAX = 64;
 /** Entries of one queue (virtio v1.2 §2.7 allows 32768); rings are validated one page at a time. */
@@ -39,7 +43,8 @@ export interface Capability {
 }
 
 export interface Manifest {
-  abi: 1;
+  /** Version of wit/ that the module was built for. */
+  contract: typeof CONTRACT;
   /** What the device calls itself: `rng`. */
   name: string;
   /** Virtio device id (virtio v1.2 §5). */
@@ -48,6 +53,8 @@ export interface Manifest {
   queues: number[];
   /** Device features offered, a 64-bit hexadecimal number: `0x0`. */
   features: string;
+  /** Bytes of the device configuration space, at most CONFIG_BYTES_MAX (virtio v1.2 §2.5). */
+  config: number;
   /** In this order they are file descriptors 3, 4, … inside Wasm. */
   capabilities: Capability[];
 }
@@ -125,10 +132,23 @@ function capabilityOf(value: unknown, index: number): Capability {
   };
 }
 
+/** First of all: in a manifest of another version nothing else need be as it is here. */
+function needContract(value: unknown): void {
+  const { contract } = (value ?? {}) as { contract?: unknown };
+  if (contract === CONTRACT || !isInteger(contract, 0, Number.MAX_SAFE_INTEGER)) return;
+  const versions = `it was built for contract ${contract}, this Bulkhead runs contract ${CONTRACT}`;
+  refuse(`${versions}: build it again with \`bulkhead build\``);
+}
+
 function manifestOf(value: unknown): Manifest {
-  const json = objectOf(value, "abi capabilities features name queues virtioId", "manifest");
-  need(json.abi === 1, `abi: ${shown(json.abi)}, this version of Bulkhead knows 1`);
-  const { virtioId, features } = json;
+  needContract(value);
+  const json = objectOf(
+    value,
+    "capabilities config contract features name queues virtioId",
+    "manifest",
+  );
+  need(json.contract === CONTRACT, `contract: ${shown(json.contract)}`);
+  const { virtioId, features, config } = json;
   need(isInteger(virtioId, 1, VIRTIO_ID_MAX), `virtioId: ${shown(virtioId)}`);
   need(typeof features === "string" && FEATURES.test(features), `features: ${shown(features)}`);
   const foreign = BigInt(features) & ~DEVICE_FEATURES;
@@ -136,10 +156,11 @@ function manifestOf(value: unknown): Manifest {
   const queues = arrayOf(json.queues, QUEUES_MAX, "queues").map(queueSizeOf);
   need(queues.length > 0, "queues: none");
   const all = arrayOf(json.capabilities, CAPABILITIES_MAX, "capabilities").map(capabilityOf);
+  need(isInteger(config, 0, CONFIG_BYTES_MAX), `config: ${shown(config)}`);
   const names = new Set(all.map((capability) => capability.name));
   need(names.size === all.length, "capabilities: one name is used twice");
   const name = nameOf(json.name, "name");
-  return { abi: 1, name, virtioId, queues, features, capabilities: all };
+  return { contract: CONTRACT, name, virtioId, queues, features, config, capabilities: all };
 }
 
 function parseJson(section: Uint8Array): unknown {

@@ -23,11 +23,12 @@ function rng(...answers: (Uint8Array | number)[]) {
 test("rng.wasm declares one queue and one file to read, and imports nothing else", () => {
   const module = builtDevice("rng");
   assert.equal(parseManifest(module), {
-    abi: 1,
+    contract: 2,
     name: "rng",
     virtioId: 4,
     queues: [64],
     features: "0x0",
+    config: 0,
     capabilities: [{ name: "source", kind: "file", rights: ["read"], required: true }],
   });
   const imports = WebAssembly.Module.imports(new WebAssembly.Module(module));

@@ -38,11 +38,12 @@ test("compileDevice() writes what the source declares into the manifest", async 
     const log = capability.file("log", Rights.Write);`;
   const { manifest } = await compile("", { top, features: "0x8000000000000005" });
   assert.equal(manifest, {
-    abi: 1,
+    contract: 2,
     name: "test",
     virtioId: 42,
     queues: [8, 256],
     features: "0x8000000000000005",
+    config: 0,
     capabilities: [
       { name: "image", kind: "file", rights: ["read", "write"], required: true },
       { name: "log", kind: "file", rights: ["write"], required: true },

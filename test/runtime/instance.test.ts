@@ -30,7 +30,17 @@ test("DeviceInstance.create() takes a module that is as wit/ says", () => {
   assert.is(device.outboxAddress, device.inboxAddress + 0x200000);
 });
 
-for (const part of ["initialize", "reserve", "activate", "reset", "serve", "describe"] as const) {
+for (const part of [
+  "initialize",
+  "reserve",
+  "activate",
+  "reset",
+  "configure",
+  "wake",
+  "attention",
+  "serve",
+  "describe",
+] as const) {
   const name = part === "initialize" ? "_initialize" : part;
   test(`DeviceInstance.create() refuses a module without "${name}"`, () => {
     refused(moduleWith({ [part]: "" }), new RegExp(`no function "${name}"`));

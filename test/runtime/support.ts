@@ -8,7 +8,7 @@ import { Mapping } from "../../host/ffi/memory.js";
 import { InlineChannel } from "../../host/runtime/inline.js";
 import { DeviceInstance, type ImportedCall, type World } from "../../host/runtime/instance.js";
 import type { LinearMemory } from "../../host/runtime/linear-memory.js";
-import { MANIFEST_SECTION, type Manifest } from "../../host/sandbox/manifest.js";
+import { CONTRACT, MANIFEST_SECTION, type Manifest } from "../../host/sandbox/manifest.js";
 import type { Channel } from "../../host/wire/channel.js";
 import {
   ACTIVATE,
@@ -37,8 +37,8 @@ export function builtDevice(name: string): Uint8Array<ArrayBuffer> {
 
 /** A manifest with one queue and no capabilities, changed as given. */
 export function manifest(changes: Partial<Manifest> = {}): Manifest {
-  const base = { virtioId: 4, queues: [64], features: "0x0", capabilities: [] };
-  return { abi: 1, name: "test", ...base, ...changes };
+  const base = { virtioId: 4, queues: [64], features: "0x0", config: 0, capabilities: [] };
+  return { contract: CONTRACT, name: "test", ...base, ...changes };
 }
 
 const wabt = await wabtOf();
@@ -64,6 +64,10 @@ const PARTS = {
       (global.set $next (i32.add (global.get $next) (i32.const 0x200000))))`,
   activate: '(func (export "activate") (param i64))',
   reset: '(func (export "reset"))',
+  configure: '(func (export "configure") (param i32 i32 i32))',
+  wake: '(func (export "wake"))',
+  // Address 0, where all is zero: it waits for nothing.
+  attention: '(func (export "attention") (result i32) i32.const 0)',
   // Copies the request to the reply, as much as fits.
   serve: `(func (export "serve") (param i32 i32 i32 i32 i32) (result i32)
       (local $n i32)

@@ -20,7 +20,12 @@ import {
   wasiFdOf,
   wasiRightsOf,
 } from "../../host/sandbox/grants.js";
-import type { Capability, Manifest, Right } from "../../host/sandbox/manifest.js";
+import {
+  type Capability,
+  CONTRACT,
+  type Manifest,
+  type Right,
+} from "../../host/sandbox/manifest.js";
 import { temporaryFile } from "./support.js";
 
 const F_GETFL = 3;
@@ -32,7 +37,15 @@ function capability(name: string, changes: Partial<Capability> = {}): Capability
 }
 
 function asking(...capabilities: Capability[]): Manifest {
-  return { abi: 1, name: "disk", virtioId: 2, queues: [64], features: "0x0", capabilities };
+  return {
+    contract: CONTRACT,
+    name: "disk",
+    virtioId: 2,
+    queues: [64],
+    features: "0x0",
+    config: 0,
+    capabilities,
+  };
 }
 
 function file(what: string, ...rights: Right[]): GrantSpec {

@@ -38,7 +38,16 @@ test("the world in wit/ is met by the least module that the runtime takes", asyn
   assert.is(await faultOf(moduleWith()), "");
 });
 
-for (const part of ["reserve", "activate", "reset", "serve", "describe"] as const) {
+for (const part of [
+  "reserve",
+  "activate",
+  "reset",
+  "configure",
+  "wake",
+  "attention",
+  "serve",
+  "describe",
+] as const) {
   test(`the world in wit/ refuses a module without ${part}()`, async () => {
     assert.match(await faultOf(moduleWith({ [part]: "" })), new RegExp(`export.*\`${part}\``));
   });

@@ -28,8 +28,13 @@ function asking(...capabilities: object[]): () => Uint8Array {
 }
 
 const VALUES: readonly (readonly [what: string, changes: object, because: RegExp])[] = [
-  ["abi 2", { abi: 2 }, /abi: 2/],
-  ["an abi that is a string", { abi: "1" }, /abi: "1"/],
+  ["contract 3", { contract: 3 }, /contract 3, this Bulkhead runs contract 2: build it again/],
+  ["contract 3 and a key of it", { contract: 3, new: 1 }, /built for contract 3/],
+  ["a contract that is a string", { contract: "2" }, /contract: "2"/],
+  ["a contract with a fraction", { contract: 2.5 }, /contract: 2.5/],
+  ["a config space of 257 bytes", { config: 257 }, /config: 257/],
+  ["a config space of -1 bytes", { config: -1 }, /config: -1/],
+  ["a config space of text", { config: "8" }, /config: "8"/],
   ["virtio id 0, which means no device", { virtioId: 0 }, /virtioId: 0/],
   ["virtio id 65536", { virtioId: 65536 }, /virtioId: 65536/],
   ["a negative virtio id", { virtioId: -4 }, /virtioId: -4/],
@@ -79,12 +84,16 @@ function textWith(from: string, to: string): () => Uint8Array {
 
 /** Its keys, sorted and joined with blanks, read like those of a good manifest. */
 const TWO_IN_ONE =
-  '{"abi capabilities":[],"features":"0x0","name":"test","queues":[64],"virtioId":4}';
+  '{"capabilities config":[],"contract":2,"features":"0x0","name":"t","queues":[8],"virtioId":4}';
 
 const TEXTS: readonly (readonly [what: string, module: () => Uint8Array, because: RegExp])[] = [
-  ["a __proto__ key", textWith('"abi"', '"__proto__":{"abi":1},"abi"'), /keys/],
-  ["a __proto__ in place of its keys", () => saying('{"__proto__":{"abi":1}}'), /keys "__proto__"/],
-  ["two keys in one, by a blank", () => saying(TWO_IN_ONE), /abi: undefined/],
+  ["a __proto__ key", textWith('"name"', '"__proto__":{"contract":2},"name"'), /keys/],
+  [
+    "a __proto__ in place of its keys",
+    () => saying('{"__proto__":{"contract":2}}'),
+    /keys "__proto__"/,
+  ],
+  ["two keys in one, by a blank", () => saying(TWO_IN_ONE), /capabilities: no array/],
   ["JSON of 16 KiB and a byte", () => saying(" ".repeat(16 * 1024 + 1)), /16385 bytes/],
   ["JSON nested 8000 deep", () => saying("[".repeat(8000) + "]".repeat(8000)), /no object/],
   ["no JSON", () => saying("rng"), /no JSON/],
