@@ -18,8 +18,8 @@ echo "guest: kernel $(uname -r), $(nproc) cpus, up $(cut -d' ' -f1 /proc/uptime)
 echo "guest: rng_available $(cat /sys/class/misc/hw_random/rng_available)"
 echo "guest: rng_current $(cat /sys/class/misc/hw_random/rng_current)"
 # Whether this kernel lives, said by its timer and by writes to the console that wait for no
-# interrupt: if it goes on while no byte of entropy comes, the device is at fault (tries.ts).
-while sleep 3; do echo '<2>guest: alive' >/dev/kmsg; done &
+# interrupt: if it goes on while no more bytes come, the device is at fault (tries.ts).
+while sleep 3; do echo "<2>guest: alive, $(stat -c %s /sample) bytes" >/dev/kmsg; done &
 before=$(cut -d' ' -f1 /proc/uptime)
 head -c "$bytes" /dev/hwrng >/sample
 after=$(cut -d' ' -f1 /proc/uptime)

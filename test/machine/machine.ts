@@ -27,8 +27,8 @@ const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
 const HOST_BOOT_MS = 120_000;
 /** Added to a job's own limit, which the emulated host watches: then the host itself hangs. */
 const HOST_GRACE_MS = 30_000;
-/** A job: three times what the longest takes with five programs for each CPU, 75 s. */
-const JOB_MS = 240_000;
+/** A job: five times what the longest takes with five programs for each CPU, 35 s. */
+const JOB_MS = 180_000;
 /** All jobs of a file with all their repetitions: less than the test runner's limit. */
 const MACHINE_MS_MAX = 1_080_000;
 const HOST_MEMORY_MB = 3000;
