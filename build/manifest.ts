@@ -5,6 +5,8 @@ import {
   CONTRACT,
   type GrantKind,
   type Manifest,
+  type ModuleOption,
+  OPTION_TYPES,
   type Right,
 } from "../host/sandbox/manifest.js";
 
@@ -17,6 +19,8 @@ const RIGHTS: readonly [bit: number, right: Right][] = [
 
 /** `struct Declaration` of devices-as/sdk/capability.ts. */
 const DECLARATION_BYTES = 16;
+/** `struct Declaration` of devices-as/sdk/option.ts, and its types from 1 on. */
+const OPTION_BYTES = 8;
 
 interface DescribedModule {
   memory: WebAssembly.Memory;
@@ -54,6 +58,9 @@ export function manifestOf(binary: Uint8Array, name: string): Manifest {
   const capabilities = Array.from({ length: word(at + 12) }, (_, i) =>
     capabilityAt(view, word(at + 24) + i * DECLARATION_BYTES),
   );
+  const options = Array.from({ length: word(at + 36) }, (_, i) =>
+    optionAt(view, word(at + 32) + i * OPTION_BYTES),
+  );
   const features = `0x${view.getBigUint64(at + 16, true).toString(16)}`;
   return {
     contract: CONTRACT,
@@ -63,17 +70,28 @@ export function manifestOf(binary: Uint8Array, name: string): Manifest {
     features,
     config: word(at + 28),
     capabilities,
+    options,
   };
+}
+
+/** A string of AssemblyScript: UTF-16, its length in bytes in the word before it. */
+function textAt(view: DataView, at: number): string {
+  const bytes = view.getUint32(at - 4, true);
+  return new TextDecoder("utf-16le").decode(new Uint8Array(view.buffer, at, bytes));
+}
+
+function optionAt(view: DataView, at: number): ModuleOption {
+  const type = OPTION_TYPES[view.getUint32(at + 4, true) - 1];
+  if (type === undefined) throw new Error("unknown type of option");
+  return { name: textAt(view, view.getUint32(at, true)), type };
 }
 
 function capabilityAt(view: DataView, at: number): Capability {
   const word = (index: number): number => view.getUint32(at + index * 4, true);
-  const name = word(0);
-  const nameBytes = view.getUint32(name - 4, true);
   const kind = KIND_OF[word(1)];
   if (kind === undefined) throw new Error(`unknown kind of capability: ${word(1)}`);
   return {
-    name: new TextDecoder("utf-16le").decode(new Uint8Array(view.buffer, name, nameBytes)),
+    name: textAt(view, word(0)),
     kind,
     rights: RIGHTS.filter(([bit]) => word(2) & bit).map(([, right]) => right),
     required: word(3) !== 0,

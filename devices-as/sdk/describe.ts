@@ -3,12 +3,14 @@
 //
 //   0 virtio id │ 4 queue sizes: address │ 8 queue count │ 12 capability count │ 16 features (u64)
 //   24 capabilities: address → name: address │ kind │ rights │ required  (16 bytes each)
-//   28 bytes of config space
+//   28 bytes of config space │ 32 options: address → name: address │ type (8 bytes each)
+//   36 option count
 //
 // A name is UTF-16, its length in bytes is the word before it.
 
 import { declarationCount, declarations } from "./capability";
 import { Device } from "./device";
+import { optionCount, optionDeclarations } from "./option";
 
 @unmanaged
 class Description {
@@ -19,6 +21,8 @@ class Description {
   features: u64 = 0;
   capabilities: usize = 0;
   configBytes: u32 = 0;
+  options: usize = 0;
+  optionCount: u32 = 0;
 }
 
 const DESCRIPTION: usize = memory.data(offsetof<Description>(), 8);
@@ -32,5 +36,7 @@ export function describe(device: Device): usize {
   at.capabilityCount = declarationCount;
   at.features = device.features;
   at.capabilities = declarations;
+  at.options = optionDeclarations;
+  at.optionCount = optionCount;
   return DESCRIPTION;
 }

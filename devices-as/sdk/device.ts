@@ -15,6 +15,9 @@ export abstract class Device {
     public readonly features: u64 = 0,
   ) {}
 
+  /** Options are known, and no driver has seen the device: make the config space of them. */
+  start(): void {}
+
   /** The driver accepted `features` and is ready (DRIVER_OK, virtio v1.2 §3.1.1). */
   activate(features: u64): void {}
 

@@ -3,6 +3,7 @@
 import { Chain } from "./chain";
 import { describe as descriptionOf } from "./describe";
 import { device } from "./device";
+import { setOption } from "./option";
 
 const chain = new Chain();
 
@@ -11,6 +12,15 @@ const ATTENTION: usize = memory.data(24, 8);
 /** Sets aside `bytes` bytes that no allocation of the device ever touches; traps without room. */
 export function reserve(bytes: u32): usize {
   return heap.alloc(bytes);
+}
+
+/** The user set the `index`-th option. */
+export function set(index: u32, number: u64, text: usize, textBytes: u32): void {
+  setOption(index, number, text, textBytes);
+}
+
+export function start(): void {
+  device().start();
 }
 
 export function activate(features: u64): void {

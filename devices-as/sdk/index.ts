@@ -2,4 +2,5 @@
 export { capability, File, Rights } from "./capability";
 export { Chain } from "./chain";
 export { Device, register } from "./device";
+export { FlagOption, NumberOption, option, TextOption } from "./option";
 export * from "./virtio";

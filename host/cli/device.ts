@@ -13,6 +13,7 @@ import {
   KINDS,
   type Kind,
   modulePath,
+  type OptionWord,
   type Right,
 } from "./kinds.js";
 import { didYouMean, usageError } from "./usage.js";
@@ -34,6 +35,8 @@ export interface DeviceSpec {
   grants: Record<string, GrantSpec>;
   /** Granted unless the user grants something else under the same name. */
   fallbacks: Record<string, GrantSpec>;
+  /** Set by words behind a module of one's own; what they may be is in its manifest. */
+  options: Record<string, OptionWord>;
 }
 
 /** One --grant. */
@@ -87,6 +90,18 @@ function parseKeys(spec: string, words: string[], kind: Kind): Record<string, Gr
   return grants;
 }
 
+/** Takes the words behind a module: `rate=100`, or a word alone. */
+function parseOptions(spec: string, words: string[]): Record<string, OptionWord> {
+  const options = new Map<string, OptionWord>();
+  for (const word of words) {
+    const [name = "", ...rest] = word.split("=");
+    if (name === "") throw malformed(spec, `"${word}" names no option`);
+    if (options.has(name)) throw malformed(spec, `option "${name}" is there twice`);
+    options.set(name, rest.length === 0 ? true : rest.join("="));
+  }
+  return Object.fromEntries(options);
+}
+
 /** Parses one --device; ERR_USAGE when malformed, with the nearest kind when it is unknown. */
 export function parseDevice(spec: string): DeviceSpec {
   const [head = "", ...words] = spec.split(",");
@@ -94,13 +109,8 @@ export function parseDevice(spec: string): DeviceSpec {
   if (words.includes(""))
     throw malformed(spec, "there is nothing between two commas or at the end");
   if (isPath(head)) {
-    if (words.length > 0) {
-      throw usageError(
-        `Cannot parse --device "${spec}": a module of one's own has no key "${words[0]}"`,
-        `grant it what it asks for, as in: --grant ${nameOf(head)}0.NAME=file:PATH:ro`,
-      );
-    }
-    return { name: nameOf(head), module: head, grants: {}, fallbacks: {} };
+    const options = parseOptions(spec, words);
+    return { name: nameOf(head), module: head, grants: {}, fallbacks: {}, options };
   }
   if (!Object.hasOwn(KINDS, head)) {
     throw usageError(
@@ -110,7 +120,13 @@ export function parseDevice(spec: string): DeviceSpec {
   }
   const kind = KINDS[head]!;
   const grants = parseKeys(spec, words, kind);
-  return { name: head, module: modulePath(head), grants, fallbacks: fallbacksOf(kind) };
+  return {
+    name: head,
+    module: modulePath(head),
+    grants,
+    fallbacks: fallbacksOf(kind),
+    options: {},
+  };
 }
 
 /** Splits `WHAT[:RIGHTS]`: only the names of rights are rights, so WHAT may contain colons. */
@@ -149,10 +165,10 @@ type Common = Pick<DeviceConfig, "isolation" | "seccomp">;
 /** Names the devices in order: `rng0`, `rng1`, `mine0`. */
 function withIds(specs: DeviceSpec[], common: Common): DeviceConfig[] {
   const counts = new Map<string, number>();
-  return specs.map(({ name, module, grants }) => {
+  return specs.map(({ name, module, grants, options }) => {
     const index = counts.get(name) ?? 0;
     counts.set(name, index + 1);
-    return { id: `${name}${index}`, module, grants: { ...grants }, ...common };
+    return { id: `${name}${index}`, module, grants: { ...grants }, options, ...common };
   });
 }
 

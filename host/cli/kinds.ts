@@ -6,6 +6,7 @@ import type { DeviceConfig } from "../machine/config.js";
 
 /** What the user grants a device under one name. */
 export type GrantSpec = DeviceConfig["grants"][string];
+export type OptionWord = NonNullable<DeviceConfig["options"]>[string];
 export type GrantKind = GrantSpec["kind"];
 export type Right = GrantSpec["rights"][number];
 

@@ -2,6 +2,7 @@
 // machine.
 
 import type { GrantSpec } from "../sandbox/grants.js";
+import type { OptionWord } from "../sandbox/options.js";
 
 export type Isolation = "process" | "inline";
 export type SeccompMode = "enforce" | "log" | "off";
@@ -13,6 +14,8 @@ export interface DeviceConfig {
   module: string;
   /** What the command line grants, by the names in the module's manifest. */
   grants: Record<string, GrantSpec>;
+  /** What the command line sets, by the names in the module's manifest. */
+  options?: Record<string, OptionWord>;
   isolation: Isolation;
   seccomp: SeccompMode;
 }

@@ -5,6 +5,7 @@ import { close } from "../ffi/libc.js";
 import type { Vm } from "../kvm/kvm.js";
 import { type GrantedFd, openGrants, rewindGrants } from "../sandbox/grants.js";
 import type { Manifest } from "../sandbox/manifest.js";
+import { type OptionValue, resolveOptions } from "../sandbox/options.js";
 import { describeWeakness } from "../sandbox/pieces.js";
 import type { DeviceExit } from "../sandbox/spawn.js";
 import type { DevicePlan, DeviceStarter, StartedDevice } from "../sandbox/starter.js";
@@ -41,6 +42,7 @@ export class DeviceSlot {
   lastLog: string | undefined;
   readonly #inspection: Inspection;
   readonly #allowWeak: boolean;
+  readonly #options: OptionValue[];
   readonly #notify: EventFd[];
   readonly #interrupt = EventFd.create();
   #process: StartedDevice | undefined;
@@ -61,6 +63,7 @@ export class DeviceSlot {
     this.#allowWeak = options.allowWeak;
     this.config = config;
     this.#inspection = inspectDevice(config.module, config.grants);
+    this.#options = resolveOptions(this.#manifest, config.options ?? {});
     this.#notify = this.#manifest.queues.map(() => EventFd.create());
   }
 
@@ -102,7 +105,8 @@ export class DeviceSlot {
     const { id, module, seccomp, isolation } = this.config;
     if (isolation === "inline") return null;
     const { grants, syscalls } = this.#inspection;
-    return { id, module, grants, seccomp, allowWeak: this.#allowWeak, syscalls };
+    const options = this.#options;
+    return { id, module, grants, options, seccomp, allowWeak: this.#allowWeak, syscalls };
   }
 
   /** Starts the device's code; what the I/O worker must know of it is in attachCommand(). */
@@ -128,7 +132,8 @@ export class DeviceSlot {
     const device = this.index;
     if (this.#process === undefined) {
       const { module } = this.#inspection;
-      return { type: "attach-inline", device, module, grants: this.#inlineGrants ?? [] };
+      const grants = this.#inlineGrants ?? [];
+      return { type: "attach-inline", device, module, grants, options: this.#options };
     }
     const { pid } = this.#process;
     const { seccomp } = this.config;

@@ -9,6 +9,7 @@ import { close, gettid } from "../ffi/libc.js";
 import type { InlineChannel } from "../runtime/inline.js";
 import type { GrantedFd } from "../sandbox/grants.js";
 import type { Manifest, ModuleFacts } from "../sandbox/manifest.js";
+import type { OptionValue } from "../sandbox/options.js";
 import { cpuMsOf, hasUnread, WATCHDOG_INTERVAL_MS, Watchdog } from "../sandbox/watchdog.js";
 import { DeviceLink } from "../virtio/link.js";
 import { GuestMemory } from "../virtio/memory.js";
@@ -62,6 +63,7 @@ interface AttachInline {
   device: number;
   module: Uint8Array;
   grants: GrantedFd[];
+  options: readonly OptionValue[];
 }
 
 /** I/O worker → supervisor. */
@@ -328,7 +330,8 @@ async function inlineChannel(command: AttachInline, shared: Shared): Promise<Inl
   const world = ({ manifest }: ModuleFacts) => new GrantedFiles(manifest, command.grants);
   const enter = () => shared.enterInline(command.device);
   const leave = () => shared.leaveInline();
-  return new InlineChannel(DeviceInstance.create(command.module, world), { enter, leave });
+  const device = DeviceInstance.create(command.module, world);
+  return new InlineChannel(device, { options: command.options, presence: { enter, leave } });
 }
 
 function main(): void {

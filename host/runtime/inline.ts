@@ -4,6 +4,7 @@
 import { assert } from "../errors.js";
 import { memcpy } from "../ffi/libc.js";
 import { Mapping } from "../ffi/memory.js";
+import type { OptionValue } from "../sandbox/options.js";
 import { type Channel, CLOSED, CONTROL_BYTES_MAX, FULL, NOTHING, SENT } from "../wire/channel.js";
 import {
   HEADER_BYTES,
@@ -27,6 +28,14 @@ export interface Presence {
   leave(): void;
 }
 
+const NOBODY: Presence = { enter() {}, leave() {} };
+
+export interface InlineOptions {
+  /** What the user set. */
+  options?: readonly OptionValue[];
+  presence?: Presence;
+}
+
 export class InlineChannel implements Channel {
   readonly outgoing = new Uint32Array(HEADER_BYTES / 4);
   readonly incoming = new Uint32Array(HEADER_BYTES / 4);
@@ -48,7 +57,7 @@ export class InlineChannel implements Channel {
   #rest = 0;
 
   /** Starts `device` and says READY with an empty report: nothing here is confined. */
-  constructor(device: DeviceInstance, presence: Presence = { enter() {}, leave() {} }) {
+  constructor(device: DeviceInstance, { options = [], presence = NOBODY }: InlineOptions = {}) {
     this.#presence = presence;
     const { buffer } = this.#memory.view;
     this.outgoingControl = new Uint8Array(buffer, OUTGOING, CONTROL_BYTES_MAX);
@@ -56,7 +65,7 @@ export class InlineChannel implements Channel {
     this.#text = new Uint8Array(buffer, TEXT, CONTROL_BYTES_MAX);
     this.#dispatcher = new Dispatcher(device, { requests: this.#requests, replies: this.incoming });
     this.#control = { type: READY, text: "{}", bytesMax: READY_BYTES_MAX };
-    this.#guard(() => device.start());
+    this.#guard(() => device.start(options));
   }
 
   /**

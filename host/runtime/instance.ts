@@ -6,6 +6,7 @@ import { VmmError } from "../errors.js";
 import { Forwarder, type Signature, type ValueType } from "../sandbox/forwarder.js";
 import { checkImports } from "../sandbox/grants.js";
 import { inspectModule, type ModuleFacts } from "../sandbox/manifest.js";
+import type { OptionValue } from "../sandbox/options.js";
 import { CHAIN_BYTES_MAX, PAYLOAD_BYTES_MAX } from "../wire/message.js";
 import { LinearMemory } from "./linear-memory.js";
 
@@ -33,6 +34,8 @@ const NOTHING: readonly ValueType[] = [];
 const EXPORTS: Readonly<Record<string, Signature>> = {
   _initialize: { parameters: NOTHING, results: NOTHING },
   reserve: { parameters: ["i32"], results: ["i32"] },
+  set: { parameters: ["i32", "i64", "i32", "i32"], results: NOTHING },
+  start: { parameters: NOTHING, results: NOTHING },
   activate: { parameters: ["i64"], results: NOTHING },
   reset: { parameters: NOTHING, results: NOTHING },
   configure: { parameters: ["i32", "i32", "i32"], results: NOTHING },
@@ -45,6 +48,8 @@ const EXPORTS: Readonly<Record<string, Signature>> = {
 interface DeviceFunctions {
   _initialize(): void;
   reserve(bytes: number): number;
+  set(index: number, number: bigint, text: number, textBytes: number): void;
+  start(): void;
   activate(features: bigint): void;
   reset(): void;
   configure(offset: number, bytes: number, value: number): void;
@@ -112,15 +117,30 @@ export class DeviceInstance {
     return this.memory.address + this.#outbox;
   }
 
-  /** Runs the module's own initialization and reserves the windows. */
-  start(): void {
+  /**
+   * Runs the module's own initialization, reserves the windows, and tells it what the user set.
+   *
+   * @throws DeviceFault
+   */
+  start(options: readonly OptionValue[] = []): void {
     this.#call("_initialize", () => this.#functions.call._initialize());
     this.#inbox = this.#reserve();
     this.#outbox = this.#reserve();
-    if (Math.abs(this.#outbox - this.#inbox) >= WINDOW_BYTES) return;
-    // A reply over the requests that follow it: the module would hurt only itself, but none means
-    // it.
-    throw new DeviceFault(`reserve: windows at ${this.#inbox} and ${this.#outbox} overlap`);
+    if (Math.abs(this.#outbox - this.#inbox) < WINDOW_BYTES) {
+      // A reply over the requests that follow it: the module would hurt only itself, but none means
+      // it.
+      throw new DeviceFault(`reserve: windows at ${this.#inbox} and ${this.#outbox} overlap`);
+    }
+    for (const option of options) this.#set(option);
+    this.#call("start", () => this.#functions.call.start());
+  }
+
+  #set({ index, number, text }: OptionValue): void {
+    this.memory.update();
+    const window = new Uint8Array(this.memory.view.buffer, this.#inbox, WINDOW_BYTES);
+    const bytes = new TextEncoder().encodeInto(text, window).written;
+    const set = () => this.#functions.call.set(index, BigInt(number), this.#inbox, bytes);
+    this.#call("set", set);
   }
 
   /** Tells the device which features the driver accepted: `features` is at `at` in the inbox. */

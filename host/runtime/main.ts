@@ -57,7 +57,7 @@ function run(channel: SocketChannel, setup: DeviceSetup): never {
   const headers = { requests: channel.incoming, replies: channel.outgoing };
   const dispatcher = new Dispatcher(device, headers);
   const report = lockDown(setup, device.facts.imports);
-  device.start();
+  device.start(setup.options);
   sendText(channel, READY, JSON.stringify(report));
   for (;;) serveMessage(channel, dispatcher);
 }

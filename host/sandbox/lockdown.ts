@@ -18,6 +18,7 @@ import type { GrantedFd } from "./grants.js";
 import { Filter } from "./install.js";
 import { denyEverything } from "./landlock.js";
 import { CAPABILITY, PRCTL, RLIMIT, SECCOMP, SIGNAL } from "./linux.js";
+import type { OptionValue } from "./options.js";
 import { indispensable, type Piece, refusal, type Weakness } from "./pieces.js";
 import { type Policy, policyOf, syscallsOf } from "./policy.js";
 import { prime } from "./prime.js";
@@ -50,6 +51,7 @@ export interface DeviceSetup {
   isolation: "process";
   seccomp: SeccompMode;
   grants: GrantedFd[];
+  options: readonly OptionValue[];
   /** Pid of the VMM as the process sees it: 0 across a pid namespace. */
   parentPid: number;
   /** The user accepts to miss what this kernel refuses (pieces.ts). */

@@ -17,6 +17,8 @@ export const MANIFEST_BYTES_MAX = 16 * 1024;
 export const CAPABILITIES_MAX = 8;
 /** Config space of one device: virtio-input has 136 bytes, virtio-gpu 16 (virtio v1.2 §5). */
 export const CONFIG_BYTES_MAX = 256;
+/** Options of one device: words of one --device on a command line that a person reads. */
+export const OPTIONS_MAX = 16;
 /** Queues of one device; a multi-queue net card with 15 pairs and a control queue has 31. */
 export const QUEUES_MAX = 64;
 /** Entries of one queue (virtio v1.2 §2.7 allows 32768); rings are validated one page at a time. */
@@ -31,6 +33,8 @@ const DEVICE_FEATURES = 0xff_ffffn | (0x3fffn << 50n);
 
 const GRANT_KINDS = ["file"] as const;
 const RIGHTS = ["read", "write"] as const;
+/** Types of options, in the order of their codes in devices-as/sdk/option.ts. */
+export const OPTION_TYPES = ["number", "flag", "text"] as const;
 export type GrantKind = (typeof GRANT_KINDS)[number];
 export type Right = (typeof RIGHTS)[number];
 
@@ -40,6 +44,12 @@ export interface Capability {
   kind: GrantKind;
   rights: Right[];
   required: boolean;
+}
+
+/** Something that the user may set, `--device ./mine.wasm,name=value` (options.ts). */
+export interface ModuleOption {
+  name: string;
+  type: (typeof OPTION_TYPES)[number];
 }
 
 export interface Manifest {
@@ -57,6 +67,7 @@ export interface Manifest {
   config: number;
   /** In this order they are file descriptors 3, 4, … inside Wasm. */
   capabilities: Capability[];
+  options: ModuleOption[];
 }
 
 /** Everything that can be known of a module without compiling it. */
@@ -132,6 +143,13 @@ function capabilityOf(value: unknown, index: number): Capability {
   };
 }
 
+function optionOf(value: unknown, index: number): ModuleOption {
+  const what = `options[${index}]`;
+  const json = objectOf(value, "name type", what);
+  const name = nameOf(json.name, `${what}.name`);
+  return { name, type: oneOf(json.type, OPTION_TYPES, `${what}.type`) };
+}
+
 /** First of all: in a manifest of another version nothing else need be as it is here. */
 function needContract(value: unknown): void {
   const { contract } = (value ?? {}) as { contract?: unknown };
@@ -144,7 +162,7 @@ function manifestOf(value: unknown): Manifest {
   needContract(value);
   const json = objectOf(
     value,
-    "capabilities config contract features name queues virtioId",
+    "capabilities config contract features name options queues virtioId",
     "manifest",
   );
   need(json.contract === CONTRACT, `contract: ${shown(json.contract)}`);
@@ -159,8 +177,21 @@ function manifestOf(value: unknown): Manifest {
   need(isInteger(config, 0, CONFIG_BYTES_MAX), `config: ${shown(config)}`);
   const names = new Set(all.map((capability) => capability.name));
   need(names.size === all.length, "capabilities: one name is used twice");
+  const options = arrayOf(json.options, OPTIONS_MAX, "options").map(optionOf);
+  // The two share the command line: `--device ./mine.wasm,image=…` must not mean either.
+  for (const option of options) names.add(option.name);
+  need(names.size === all.length + options.length, "options: one name is used twice");
   const name = nameOf(json.name, "name");
-  return { contract: CONTRACT, name, virtioId, queues, features, config, capabilities: all };
+  return {
+    contract: CONTRACT,
+    name,
+    virtioId,
+    queues,
+    features,
+    config,
+    capabilities: all,
+    options,
+  };
 }
 
 function parseJson(section: Uint8Array): unknown {

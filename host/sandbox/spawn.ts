@@ -13,6 +13,7 @@ import { type GrantedFd, openGrants, type ResolvedGrant } from "./grants.js";
 import { FCNTL, SIGNAL } from "./linux.js";
 import type { DeviceSetup, SeccompMode } from "./lockdown.js";
 import { launchConfined, type Program } from "./namespaces.js";
+import type { OptionValue } from "./options.js";
 import { PidFd } from "./pidfd.js";
 import type { Weakness } from "./pieces.js";
 import { LIBRARIES_INSIDE } from "./root.js";
@@ -78,6 +79,8 @@ export interface SpawnOptions {
   /** Path of the module. */
   module: string;
   grants: readonly ResolvedGrant[];
+  /** What the user set; nothing unless given. */
+  options?: readonly OptionValue[];
   seccomp: SeccompMode;
   /** Start without the pieces that this kernel, or this user, cannot have (pieces.ts). */
   allowWeak?: boolean;
@@ -258,7 +261,7 @@ function waitFor(pid: number, options: number): number | undefined {
  *   piece of the sandbox cannot be had and `allowWeak` is not set)
  */
 export function spawnDevice(options: SpawnOptions): DeviceProcess {
-  const { id, seccomp } = options;
+  const { id, seccomp, options: set = [] } = options;
   const entry = options.entry ?? RUNTIME;
   const { module, granted } = openAll(options);
   const [socket, stderr] = [socketEnds(), pipeEnds()];
@@ -275,7 +278,10 @@ export function spawnDevice(options: SpawnOptions): DeviceProcess {
   const programOf = (weak: Weakness[]): Program => {
     const parentPid = weak.some(({ piece }) => piece === "pid namespace") ? process.pid : 0;
     const isolation = { isolation: "process", parentPid, allowWeak, weak } as const;
-    const argument = JSON.stringify({ id, seccomp, grants, ...isolation } satisfies DeviceSetup);
+    const argument = JSON.stringify({
+      ...{ id, seccomp, grants, options: set },
+      ...isolation,
+    } satisfies DeviceSetup);
     return { entry, nodeFlags: NODE_FLAGS, argument, environment: ENVIRONMENT, fds };
   };
   try {

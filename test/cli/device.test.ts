@@ -48,6 +48,18 @@ test("deviceConfigs() gives a grant to the device it names only", () => {
   assert.equal(second?.grants, { image: { kind: "file", what: "x", rights: ["read", "write"] } });
 });
 
+test("deviceConfigs() takes the words behind a module for its options", () => {
+  const [mine, other] = devices(["./mine.wasm,rate=1,on,text=a=b,__proto__=x", "./mine.wasm"]);
+  const expected = [
+    ["rate", "1"],
+    ["on", true],
+    ["text", "a=b"],
+    ["__proto__", "x"],
+  ];
+  assert.equal(Object.entries(mine?.options ?? {}), expected);
+  assert.equal(other?.options, {});
+});
+
 test("deviceConfigs() refuses a grant to a device that is not there", () => {
   assert.throws(
     () => devices(["rng"], ["rng1.source=file:x"]),
@@ -84,7 +96,8 @@ for (const [spec, cause] of [
   ["rng,source", 'key "source" has no value'],
   ["rng,source=", 'key "source" has no value'],
   ["rng,source=/x,source=/y", 'key "source" is there twice'],
-  ["./mine.wasm,ro", 'a module of one\'s own has no key "ro"'],
+  ["./mine.wasm,=5", '"=5" names no option'],
+  ["./mine.wasm,rate=1,rate=2", 'option "rate" is there twice'],
 ] as const) {
   test(`parseDevice() refuses "${spec}": ${cause}`, () => {
     assert.throws(

@@ -30,6 +30,7 @@ test("rng.wasm declares one queue and one file to read, and imports nothing else
     features: "0x0",
     config: 0,
     capabilities: [{ name: "source", kind: "file", rights: ["read"], required: true }],
+    options: [],
   });
   const imports = WebAssembly.Module.imports(new WebAssembly.Module(module));
   assert.equal(imports, [{ module: "wasi_snapshot_preview1", name: "fd_read", kind: "function" }]);

@@ -1,12 +1,13 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { compileDevice } from "../../build/devices.js";
+import { resolveOptions } from "../../host/sandbox/options.js";
 import { Conversation, pattern, ScriptedFile } from "../runtime/support.js";
 
 /** Compiles a device whose serve() has the body `serve`. */
 function compile(serve: string, { top = "", features = "0" } = {}) {
   const source = `
-    import { capability, Chain, Device, register, Rights } from "./sdk";
+    import { capability, Chain, Device, option, register, Rights } from "./sdk";
     ${top}
     class Test extends Device {
       constructor() { super(42, [8, 256], ${features}); }
@@ -35,7 +36,9 @@ async function rejected(serve: string, message: RegExp, top = ""): Promise<void>
 test("compileDevice() writes what the source declares into the manifest", async () => {
   const top = `
     const image = capability.file("image", Rights.Read | Rights.Write);
-    const log = capability.file("log", Rights.Write);`;
+    const log = capability.file("log", Rights.Write);
+    const rate = option.number("rate", 9), verbose = option.flag("verbose");
+    const serial = option.text("serial");`;
   const { manifest } = await compile("", { top, features: "0x8000000000000005" });
   assert.equal(manifest, {
     contract: 2,
@@ -48,7 +51,43 @@ test("compileDevice() writes what the source declares into the manifest", async 
       { name: "image", kind: "file", rights: ["read", "write"], required: true },
       { name: "log", kind: "file", rights: ["write"], required: true },
     ],
+    options: [
+      { name: "rate", type: "number" },
+      { name: "verbose", type: "flag" },
+      { name: "serial", type: "text" },
+    ],
   });
+});
+
+const OPTIONS = `
+  const rate = option.number("rate", 9), verbose = option.flag("verbose");
+  const serial = option.text("serial");`;
+const TELL = `
+  chain.write<u64>(rate.value); chain.write<bool>(verbose.value);
+  for (let i: u32 = 0; i < serial.length; i++) chain.write<u8>(serial.bytes[i]);`;
+
+test("An option has its default until the user sets it", async () => {
+  const { module } = await compile(TELL, { top: OPTIONS });
+  const [reply] = Conversation.started(module).ask({ id: 1, capacity: 100 });
+  assert.equal([...reply!.bytes], [9, 0, 0, 0, 0, 0, 0, 0, 0]);
+});
+
+test("An option has what the user set, up to the largest number and the longest text", async () => {
+  const { module, manifest } = await compile(TELL, { top: OPTIONS });
+  const text = "é".repeat(128);
+  const options = resolveOptions(manifest, {
+    serial: text,
+    verbose: true,
+    rate: `${2n ** 64n - 1n}`,
+  });
+  const [reply] = Conversation.started(module, undefined, options).ask({ id: 1, capacity: 300 });
+  const expected = [...Array(8).fill(255), 1, ...new TextEncoder().encode(text)];
+  assert.equal([...reply!.bytes], expected);
+});
+
+test("compileDevice() refuses an option and a capability of one name", async () => {
+  const top = 'const a = option.flag("log"), b = capability.file("log", Rights.Read);';
+  await rejected("", /options: one name is used twice/, top);
 });
 
 test("compileDevice() refuses raw memory in a device: AS101", async () => {

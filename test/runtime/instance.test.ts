@@ -33,6 +33,8 @@ test("DeviceInstance.create() takes a module that is as wit/ says", () => {
 for (const part of [
   "initialize",
   "reserve",
+  "set",
+  "start",
   "activate",
   "reset",
   "configure",

@@ -9,6 +9,7 @@ import { InlineChannel } from "../../host/runtime/inline.js";
 import { DeviceInstance, type ImportedCall, type World } from "../../host/runtime/instance.js";
 import type { LinearMemory } from "../../host/runtime/linear-memory.js";
 import { CONTRACT, MANIFEST_SECTION, type Manifest } from "../../host/sandbox/manifest.js";
+import type { OptionValue } from "../../host/sandbox/options.js";
 import type { Channel } from "../../host/wire/channel.js";
 import {
   ACTIVATE,
@@ -37,7 +38,14 @@ export function builtDevice(name: string): Uint8Array<ArrayBuffer> {
 
 /** A manifest with one queue and no capabilities, changed as given. */
 export function manifest(changes: Partial<Manifest> = {}): Manifest {
-  const base = { virtioId: 4, queues: [64], features: "0x0", config: 0, capabilities: [] };
+  const base = {
+    virtioId: 4,
+    queues: [64],
+    features: "0x0",
+    config: 0,
+    capabilities: [],
+    options: [],
+  };
   return { contract: CONTRACT, name: "test", ...base, ...changes };
 }
 
@@ -62,6 +70,8 @@ const PARTS = {
     (func (export "reserve") (param i32) (result i32)
       global.get $next
       (global.set $next (i32.add (global.get $next) (i32.const 0x200000))))`,
+  set: '(func (export "set") (param i32 i64 i32 i32))',
+  start: '(func (export "start"))',
   activate: '(func (export "activate") (param i64))',
   reset: '(func (export "reset"))',
   configure: '(func (export "configure") (param i32 i32 i32))',
@@ -177,13 +187,24 @@ export class Conversation {
   /** Whether the channel was found closed. */
   closed = false;
 
-  constructor(module: Uint8Array, world: World = NOTHING_GRANTED) {
-    this.channel = new InlineChannel(DeviceInstance.create(module, () => world));
+  constructor(
+    module: Uint8Array,
+    world: World = NOTHING_GRANTED,
+    options: readonly OptionValue[] = [],
+  ) {
+    this.channel = new InlineChannel(
+      DeviceInstance.create(module, () => world),
+      { options },
+    );
   }
 
   /** A conversation in which the device is ready and activated. */
-  static started(module: Uint8Array, world?: World): Conversation {
-    const conversation = new Conversation(module, world);
+  static started(
+    module: Uint8Array,
+    world?: World,
+    options?: readonly OptionValue[],
+  ): Conversation {
+    const conversation = new Conversation(module, world, options);
     const [ready] = conversation.receive();
     if (ready?.type !== READY) throw new Error(`not ready: ${ready?.text}`);
     conversation.activate(0n);

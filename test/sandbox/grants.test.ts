@@ -45,6 +45,7 @@ function asking(...capabilities: Capability[]): Manifest {
     features: "0x0",
     config: 0,
     capabilities,
+    options: [],
   };
 }
 

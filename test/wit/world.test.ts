@@ -40,6 +40,8 @@ test("the world in wit/ is met by the least module that the runtime takes", asyn
 
 for (const part of [
   "reserve",
+  "set",
+  "start",
   "activate",
   "reset",
   "configure",

@@ -2,6 +2,7 @@
 
 import { DeviceInstance } from "../../../host/runtime/instance.js";
 import { GrantedFiles } from "../../../host/runtime/wasi_snapshot_preview1.js";
+import type { OptionValue } from "../../../host/sandbox/options.js";
 import type { DeviceExit } from "../../../host/sandbox/spawn.js";
 import type { ConfinedDevice } from "./confined.js";
 
@@ -20,6 +21,8 @@ export interface Refusal extends Attack {
 export interface Ending extends Attack {
   /** Brings the device to where it attacks; nothing, if that is before READY. */
   drive?: (device: ConfinedDevice) => void;
+  /** What the user set. */
+  options?: OptionValue[];
   /** Its last words: a LOG line. */
   log: RegExp;
   /** Exit status, if it is not that of a trap. */

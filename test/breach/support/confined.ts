@@ -7,6 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Mapping } from "../../../host/ffi/memory.js";
 import type { ResolvedGrant } from "../../../host/sandbox/grants.js";
 import type { Right } from "../../../host/sandbox/manifest.js";
+import type { OptionValue } from "../../../host/sandbox/options.js";
 import { type DeviceExit, type DeviceProcess, spawnDevice } from "../../../host/sandbox/spawn.js";
 import { NOTHING, SENT, SocketChannel } from "../../../host/wire/channel.js";
 import {
@@ -66,9 +67,19 @@ export class ConfinedDevice {
   readonly #payload = Mapping.anonymous(PAYLOAD_BYTES_MAX);
 
   /** @param module the module itself, or the path of its file */
-  constructor(module: Uint8Array | string, grants: readonly ResolvedGrant[] = []) {
+  constructor(
+    module: Uint8Array | string,
+    grants: readonly ResolvedGrant[] = [],
+    options: readonly OptionValue[] = [],
+  ) {
     const file = typeof module === "string" ? module : scratchFile(module);
-    this.process = spawnDevice({ id: "hostile0", module: file, grants, seccomp: "enforce" });
+    this.process = spawnDevice({
+      id: "hostile0",
+      module: file,
+      grants,
+      options,
+      seccomp: "enforce",
+    });
     this.#channel = new SocketChannel(this.process.socketFd);
     this.guard = new Guard(this.process, "enforce");
     this.exit = new Promise((resolve) => this.process.onExit(resolve));

@@ -92,6 +92,7 @@ export function spawnUnisolated(options: UnisolatedOptions): DeviceProcess {
     isolation: "process",
     seccomp,
     grants,
+    options: [],
     parentPid,
     allowWeak: false,
     weak: WEAK,

@@ -28,7 +28,7 @@ test("no two attacks have the same name", () => {
 
 test("every entry point that the runtime calls is attacked", () => {
   const entries = ENTRIES.map(({ entry }) => entry);
-  assert.equal(entries, ["_initialize", "reserve", "activate", "reset", "serve"]);
+  assert.equal(entries, ["_initialize", "reserve", "set", "start", "activate", "reset", "serve"]);
 });
 
 test.run();

@@ -11,9 +11,9 @@ import { ENDINGS } from "./endings.js";
 const GUARD = "nobody was granted more than to read this\n";
 const guard = scratchFile(GUARD);
 
-for (const { name, module, drive, log, status = STATUS.trapped } of ENDINGS) {
+for (const { name, module, drive, options, log, status = STATUS.trapped } of ENDINGS) {
   test(name, async () => {
-    const device = new ConfinedDevice(module(), [grantOf(guard, ["read"])]);
+    const device = new ConfinedDevice(module(), [grantOf(guard, ["read"])], options);
     drive?.(device);
     const messages = await device.receiveAll();
     const exit = await device.exit;

@@ -1,6 +1,7 @@
 // Modules that run, and end by what they do: each says at which entry point, and why.
 
 import { WINDOW_BYTES } from "../../../host/runtime/instance.js";
+import type { OptionValue } from "../../../host/sandbox/options.js";
 import { moduleWith } from "../../runtime/support.js";
 import type { Ending } from "../support/attack.js";
 import type { ConfinedDevice } from "../support/confined.js";
@@ -31,6 +32,8 @@ export const ENTRIES: readonly {
   entry: string;
   part: (code: string) => Parts;
   drive?: (device: ConfinedDevice) => void;
+  /** What the user set. */
+  options?: OptionValue[];
 }[] = [
   {
     entry: "_initialize",
@@ -41,6 +44,15 @@ export const ENTRIES: readonly {
     part: (code) => ({
       reserve: `(func $here (export "reserve") (param i32) (result i32) ${code} i32.const 0)`,
     }),
+  },
+  {
+    entry: "set",
+    part: (code) => ({ set: `(func $here (export "set") (param i32 i64 i32 i32) ${code})` }),
+    options: [{ index: 0, number: "7", text: "" }],
+  },
+  {
+    entry: "start",
+    part: (code) => ({ start: `(func $here (export "start") ${code})` }),
   },
   {
     entry: "activate",
@@ -62,10 +74,11 @@ export const ENTRIES: readonly {
   },
 ];
 
-const traps: Ending[] = ENTRIES.map(({ entry, part, drive }) => ({
+const traps: Ending[] = ENTRIES.map(({ entry, part, drive, options }) => ({
   name: `a trap in ${entry} ends the device with a line that names it`,
   module: () => moduleWith(part("unreachable")),
   ...(drive && { drive }),
+  ...(options && { options }),
   log: new RegExp(`^${entry}: unreachable$`),
 }));
 

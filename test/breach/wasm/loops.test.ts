@@ -43,9 +43,9 @@ async function checkKilled(device: ConfinedDevice, fault: RegExp): Promise<void>
   assert.is(cpuMsOf(device.process.pid), undefined);
 }
 
-for (const { entry, part, drive } of ENTRIES) {
+for (const { entry, part, drive, options } of ENTRIES) {
   test(`an endless loop in ${entry} is noticed, and ends by SIGKILL`, async () => {
-    const device = new ConfinedDevice(moduleWith(part("(loop (br 0))")));
+    const device = new ConfinedDevice(moduleWith(part("(loop (br 0))")), [], options);
     drive?.(device);
     if (drive) await device.receive();
     await checkKilled(device, drive ? /^an endless loop in message/ : /before it was ready/);
