@@ -11,7 +11,7 @@ import {
 } from "../host/sandbox/manifest.js";
 
 /** Codes of devices-as/sdk/capability.ts. */
-const KIND_OF: Record<number, GrantKind> = { 1: "file" };
+const KIND_OF: Record<number, GrantKind> = { 1: "file", 2: "clock" };
 const RIGHTS: readonly [bit: number, right: Right][] = [
   [1, "read"],
   [2, "write"],

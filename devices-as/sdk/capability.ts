@@ -3,6 +3,7 @@
 // The n-th capability that a device declares is WASI descriptor 3 + n, granted or not. The build
 // reads the declarations (describe.ts) and writes them into the module's manifest.
 
+import { Clock } from "./clock";
 import { ERRNO_INTR, ERRNO_SUCCESS, fd_read } from "./wasi_snapshot_preview1";
 
 /** Capabilities that one device may declare. */
@@ -20,6 +21,7 @@ export enum Rights {
 /** The kinds of capability, as in `--grant ID.NAME=KIND:WHAT`. */
 export enum Kind {
   File = 1,
+  Clock = 2,
 }
 
 /** One declaration, as describe.ts lays it out: name │ kind │ rights │ required. */
@@ -77,5 +79,11 @@ export namespace capability {
   /** A file that the user must grant under `name`. */
   export function file(name: string, rights: Rights): File {
     return new File(declare_(name, Kind.File, rights, true));
+  }
+
+  /** A clock that the user must grant under `name`. */
+  export function clock(name: string): Clock {
+    declare_(name, Kind.Clock, Rights.Read, true);
+    return new Clock();
   }
 }

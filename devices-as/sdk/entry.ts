@@ -1,13 +1,12 @@
 // The entry points of a device module: what the runtime calls.
 
+import { attention as awaited } from "./attention";
 import { Chain } from "./chain";
 import { describe as descriptionOf } from "./describe";
 import { device } from "./device";
 import { setOption } from "./option";
 
 const chain = new Chain();
-
-const ATTENTION: usize = memory.data(24, 8);
 
 /** Sets aside `bytes` bytes that no allocation of the device ever touches; traps without room. */
 export function reserve(bytes: u32): usize {
@@ -39,7 +38,7 @@ export function wake(): void {}
 
 /** Where the runtime looks what the device waits for (wit/events.wit has the layout). */
 export function attention(): usize {
-  return ATTENTION;
+  return changetype<usize>(awaited);
 }
 
 /** Answers one request; returns how many bytes of the writable window hold the reply. */

@@ -4,6 +4,13 @@
 /** Reads into `iovs`, and stores the number of bytes read at `nread`; returns an errno. */
 export declare function fd_read(fd: i32, iovs: usize, iovsCount: i32, nread: usize): u32;
 
+/** Stores the nanoseconds of clock `id` at `time`; returns an errno. */
+export declare function clock_time_get(id: i32, precision: u64, time: usize): u32;
+
+/** `clockid` of WASI preview 1. */
+export const CLOCKID_REALTIME: i32 = 0;
+export const CLOCKID_MONOTONIC: i32 = 1;
+
 /** errno values of WASI preview 1 (`errno` in wasi_snapshot_preview1.witx). */
 export const ERRNO_SUCCESS: u32 = 0;
 export const ERRNO_INTR: u32 = 27;

@@ -18,7 +18,7 @@ import {
 } from "./kinds.js";
 import { didYouMean, usageError } from "./usage.js";
 
-const GRANT_KINDS: readonly GrantKind[] = ["file"];
+const GRANT_KINDS: readonly GrantKind[] = ["file", "clock"];
 
 const RIGHTS: Readonly<Record<string, Right[]>> = {
   ro: ["read"],

@@ -13,6 +13,11 @@ function title(text: string): string {
   return `\n${paint(STDOUT, "bold", text)}\n`;
 }
 
+/** A descriptor of the device's process; a clock has none. */
+function placeOf(fd = -1): string {
+  return fd < 0 ? "" : `${fd}`;
+}
+
 async function capabilityTable({ facts, grants }: Inspection): Promise<string> {
   const { capabilities } = facts.manifest;
   if (capabilities.length === 0) return "nothing\n";
@@ -21,7 +26,7 @@ async function capabilityTable({ facts, grants }: Inspection): Promise<string> {
     kind,
     rights.join("+"),
     required ? "required" : "optional",
-    `${grants.find((grant) => grant.name === name)?.fd ?? ""}`,
+    placeOf(grants.find((grant) => grant.name === name)?.fd),
   ]);
   return table(["name", "kind", "rights", "", "fd"], rows);
 }

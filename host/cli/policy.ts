@@ -84,10 +84,12 @@ export function policyJson({ policy, syscalls }: Allowed): object {
 
 /** One line a descriptor of the device's process. */
 function descriptorTable({ grants }: Inspection): Promise<string> {
-  const rows = grants.map(({ name, kind, what, rights, fd }) => [
-    `${fd}`,
-    `${name}: ${kind} ${what}, ${rights.join("+")}`,
-  ]);
+  const rows = grants
+    .filter(({ fd }) => fd >= 0)
+    .map(({ name, kind, what, rights, fd }) => [
+      `${fd}`,
+      `${name}: ${kind} ${what}, ${rights.join("+")}`,
+    ]);
   return table(["fd", "what it is"], [["3", "socket to the VMM"], ...rows]);
 }
 

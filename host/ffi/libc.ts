@@ -94,6 +94,10 @@ export const mallopt = define<[param: N, value: N]>("int mallopt(int param, int 
 export const prctl = define<[option: N, a: N, b: N, c: N, d: N]>(
   "int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)",
 );
+/** `timespec` is the address of 16 bytes: seconds, nanoseconds. */
+export const clock_gettime = define<[clockid: N, timespec: N]>(
+  "int clock_gettime(int clockid, uintptr_t tp)",
+);
 export const gettid = define<[]>("int gettid()");
 export const getppid = define<[]>("int getppid()");
 export const tgkill = define<[tgid: N, tid: N, signal: N]>(

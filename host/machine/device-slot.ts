@@ -3,7 +3,7 @@
 
 import { close } from "../ffi/libc.js";
 import type { Vm } from "../kvm/kvm.js";
-import { type GrantedFd, openGrants, rewindGrants } from "../sandbox/grants.js";
+import { fdsOf, type GrantedFd, openGrants, rewindGrants } from "../sandbox/grants.js";
 import type { Manifest } from "../sandbox/manifest.js";
 import { type OptionValue, resolveOptions } from "../sandbox/options.js";
 import { describeWeakness } from "../sandbox/pieces.js";
@@ -197,7 +197,7 @@ export class DeviceSlot {
       if (device === undefined) resolve();
       else device.onExit(() => resolve());
     });
-    for (const { fd } of this.#inlineGrants ?? []) close(fd);
+    for (const fd of fdsOf(this.#inlineGrants ?? [])) close(fd);
     for (const notify of this.#notify) notify.close();
     this.#interrupt.close();
   }

@@ -6,7 +6,9 @@ import { VmmError } from "../errors.js";
 import { GRANT_FD_FIRST } from "../sandbox/descriptors.js";
 import {
   checkImports,
+  EXAMPLES,
   type GrantSpec,
+  placeGrants,
   type ResolvedGrant,
   resolveGrants,
 } from "../sandbox/grants.js";
@@ -27,14 +29,11 @@ export interface Inspection {
   syscalls: string[];
 }
 
-/** Stands for what a user would grant, where it is only asked what would follow from it. */
-const ANYTHING = "anything";
-
 /** Every capability of a manifest, granted as it is asked for. */
 function everythingAsked({ capabilities }: Manifest): Record<string, GrantSpec> {
   const grants = capabilities.map(({ name, kind, rights }) => [
     name,
-    { kind, what: ANYTHING, rights },
+    { kind, what: EXAMPLES[kind], rights },
   ]);
   return Object.fromEntries(grants);
 }
@@ -50,7 +49,7 @@ export function inspectDevice(path: string, given?: Record<string, GrantSpec>): 
   const facts = inspectModule(module);
   checkImports(facts);
   const resolved = resolveGrants(facts.manifest, given ?? everythingAsked(facts.manifest));
-  const grants = resolved.map((grant, index) => ({ ...grant, fd: GRANT_FD_FIRST + index }));
+  const grants = placeGrants(resolved, GRANT_FD_FIRST);
   const policy = policyOfDevice(facts, resolved);
   return { module, facts, grants, policy, syscalls: syscallsOf(policy) };
 }

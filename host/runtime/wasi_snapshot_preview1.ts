@@ -6,13 +6,18 @@
 
 import os from "node:os";
 import { errno, pread64, pwrite64, read, write } from "../ffi/libc.js";
-import { type GrantedFd, wasiFdOf } from "../sandbox/grants.js";
+import { type ClockName, type GrantedFd, NO_FD, wasiFdOf } from "../sandbox/grants.js";
 import type { Manifest, Right } from "../sandbox/manifest.js";
+import { CLOCK_MONOTONIC, CLOCK_REALTIME, nanosecondsOf } from "./clock.js";
 import type { ImportedCall, World } from "./instance.js";
 import type { LinearMemory } from "./linear-memory.js";
 
 /** Bytes that one call moves at most: a larger one is cut short, which every caller must expect. */
 export const IO_BYTES_MAX = 1024 * 1024;
+
+/** WASI's `clockid` (wasi_snapshot_preview1.witx): the first two are Linux' own. */
+const CLOCKID_REALTIME = CLOCK_REALTIME;
+const CLOCKID_MONOTONIC = CLOCK_MONOTONIC;
 
 /** Elements of an iovec array, as Linux limits them (IOV_MAX). */
 export const IOVECS_MAX = 1024;
@@ -60,13 +65,17 @@ export class GrantedFiles implements World {
   /** By WASI descriptor; one that does not exist or was not granted is a hole. */
   readonly #files: (OpenFile | undefined)[] = [];
   #memory: LinearMemory | undefined;
+  /** The clocks of WASI that may be read, by id: none, until one is granted. */
+  readonly #clocks: boolean[] = [];
   /** The transfer that is being checked: fields, so that a call allocates nothing. */
   #fd = -1;
   #address = 0;
   #bytes = 0;
 
   constructor(manifest: Manifest, grants: readonly GrantedFd[]) {
-    for (const { name, rights, fd } of grants) {
+    for (const { name, kind, rights, fd, clock } of grants) {
+      if (kind === "clock") this.#grantClock(clock);
+      if (fd === NO_FD) continue;
       const [read, write] = [rights.includes("read"), rights.includes("write")];
       this.#files[wasiFdOf(manifest, name)] = { fd, read, write };
     }
@@ -78,11 +87,27 @@ export class GrantedFiles implements World {
       fd_pread: this.fd_pread.bind(this),
       fd_write: this.fd_write.bind(this),
       fd_pwrite: this.fd_pwrite.bind(this),
+      clock_time_get: this.clock_time_get.bind(this),
     };
   }
 
   attach(_instance: WebAssembly.Instance, memory: LinearMemory): void {
     this.#memory = memory;
+  }
+
+  #grantClock(name: ClockName | undefined): void {
+    this.#clocks[CLOCKID_MONOTONIC] = true;
+    if (name === "realtime") this.#clocks[CLOCKID_REALTIME] = true;
+  }
+
+  /** Stores the nanoseconds of a granted clock, whatever `precision` asks for. */
+  clock_time_get(id: number, _precision: bigint, time: number): number {
+    if (this.#clocks[id] !== true) return ERRNO_NOTCAPABLE;
+    const memory = this.#memory!;
+    memory.update();
+    if (!memory.contains(time >>> 0, 8)) return ERRNO_FAULT;
+    memory.view.setBigUint64(time >>> 0, nanosecondsOf(id), true);
+    return ERRNO_SUCCESS;
   }
 
   // The four below move the first iovec that is not empty and no other: a short transfer is always

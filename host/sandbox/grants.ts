@@ -43,7 +43,8 @@ interface GrantRow {
   imports: Record<string, GrantedCall[]>;
 }
 
-const GRANTS: Record<GrantKind, Record<Right, GrantRow>> = {
+/** A right that a kind does not have has no row: the manifest cannot ask for it (manifest.ts). */
+const GRANTS: Record<GrantKind, Partial<Record<Right, GrantRow>>> = {
   file: {
     read: {
       access: O_RDONLY,
@@ -62,12 +63,25 @@ const GRANTS: Record<GrantKind, Record<Right, GrantRow>> = {
       },
     },
   },
+  // No descriptor stands for a clock: every process may read both, so this wall is the link's alone
+  // (wasi_snapshot_preview1.ts).
+  clock: { read: { access: O_RDONLY, wasiRights: 0n, imports: { clock_time_get: [] } } },
 };
+
+/** What may stand after `clock:`; the time of day includes the monotonic clock. */
+const CLOCKS = ["monotonic", "realtime"] as const;
+export type ClockName = (typeof CLOCKS)[number];
+
+/** What can be granted of each kind, for messages and for what only asks what would follow. */
+export const EXAMPLES: Readonly<Record<GrantKind, string>> = { file: "PATH", clock: "monotonic" };
+
+/** Instead of the descriptor of a grant that has none. */
+export const NO_FD = -1;
 
 /** What the command line gives: `file:/dev/urandom:ro`. */
 export interface GrantSpec {
   kind: GrantKind;
-  /** For a file, its path. */
+  /** For a file, its path; for a clock, which one. */
   what: string;
   rights: Right[];
 }
@@ -77,16 +91,18 @@ export interface ResolvedGrant extends GrantSpec {
   name: string;
 }
 
-/** A grant as a device process holds it: an open descriptor. */
+/** A grant as a device process holds it: an open descriptor, or NO_FD. */
 export interface GrantedFd {
   name: string;
   kind: GrantKind;
   rights: Right[];
   fd: number;
+  /** Of a clock: which one. */
+  clock?: ClockName;
 }
 
 function rowsOf(kind: GrantKind, rights: readonly Right[]): GrantRow[] {
-  return rights.map((right) => GRANTS[kind][right]);
+  return rights.flatMap((right) => GRANTS[kind][right] ?? []);
 }
 
 /** Access mode of open(2) for a grant; O_RDONLY has no bits, so modes do not simply add up. */
@@ -144,6 +160,27 @@ function grantError(message: string): VmmError {
   return new VmmError("ERR_GRANT", message);
 }
 
+/** Whether a descriptor stands for a grant of this kind. */
+export function hasFd(kind: GrantKind): boolean {
+  return kind !== "clock";
+}
+
+/** The descriptors of these grants in a process that has them from `first` on, without gaps. */
+export function placeGrants<T extends { kind: GrantKind }>(
+  grants: readonly T[],
+  first: number,
+): (T & { fd: number })[] {
+  let next = first;
+  return grants.map((grant) => ({ ...grant, fd: hasFd(grant.kind) ? next++ : NO_FD }));
+}
+
+function clockOf({ name, kind, what }: Omit<ResolvedGrant, "rights">): ClockName {
+  const found = CLOCKS.find((clock) => clock === what);
+  if (found !== undefined) return found;
+  const known = CLOCKS.map((clock) => `${kind}:${clock}`).join(" or ");
+  throw grantError(`Cannot grant ${name}=${kind}:${what}: there is no such clock, try ${known}`);
+}
+
 function resolve(capability: Capability, { kind, what, rights }: GrantSpec): ResolvedGrant {
   const { name } = capability;
   if (kind !== capability.kind) {
@@ -157,6 +194,7 @@ function resolve(capability: Capability, { kind, what, rights }: GrantSpec): Res
     throw grantError(`Cannot grant ${name} with ${excess.join("+")}: the device asks for ${asked}`);
   }
   if (rights.length === 0) throw grantError(`Cannot grant ${name}: without any right`);
+  if (kind === "clock") clockOf({ name, kind, what });
   return { name, kind, what, rights };
 }
 
@@ -181,11 +219,16 @@ export function resolveGrants(
     const spec = Object.hasOwn(given, capability.name) ? given[capability.name] : undefined;
     if (spec !== undefined) return [resolve(capability, spec)];
     if (!capability.required) return [];
-    const example = `--grant ID.${capability.name}=${capability.kind}:PATH`;
+    const example = `--grant ID.${capability.name}=${capability.kind}:${EXAMPLES[capability.kind]}`;
     throw grantError(
       `Cannot start device ${device}: ${capability.name} is missing, try ${example}`,
     );
   });
+}
+
+/** The descriptors of grants that have one. */
+export function fdsOf(granted: readonly { fd: number }[]): number[] {
+  return granted.map(({ fd }) => fd).filter((fd) => fd !== NO_FD);
 }
 
 function openFile({ name, kind, what, rights }: ResolvedGrant): number {
@@ -212,11 +255,12 @@ export function openGrants(grants: readonly ResolvedGrant[]): GrantedFd[] {
   try {
     for (const grant of grants) {
       const { name, kind, rights } = grant;
-      opened.push({ name, kind, rights, fd: openFile(grant) });
+      if (kind === "clock") opened.push({ name, kind, rights, fd: NO_FD, clock: clockOf(grant) });
+      else opened.push({ name, kind, rights, fd: openFile(grant) });
     }
     return opened;
   } catch (cause) {
-    for (const { fd } of opened) closeSync(fd);
+    for (const fd of fdsOf(opened)) closeSync(fd);
     if (cause instanceof VmmError) throw cause;
     const { name, kind, what } = grants[opened.length]!;
     const reason = cause instanceof Error ? cause.message : String(cause);
@@ -229,5 +273,5 @@ export function openGrants(grants: readonly ResolvedGrant[]): GrantedFd[] {
  * What has no position (a terminal) is left alone.
  */
 export function rewindGrants(granted: readonly GrantedFd[]): void {
-  for (const { fd } of granted) syscall(syscallNumber("lseek"), fd, 0, SEEK_SET, 0, 0, 0);
+  for (const fd of fdsOf(granted)) syscall(syscallNumber("lseek"), fd, 0, SEEK_SET, 0, 0, 0);
 }

@@ -14,7 +14,7 @@ import {
 } from "./bpf.js";
 import { handOver } from "./denial.js";
 import { GRANT_FD_FIRST, SOCKET_FD, STDERR_FD } from "./descriptors.js";
-import type { GrantedFd } from "./grants.js";
+import { fdsOf, type GrantedFd } from "./grants.js";
 import { Filter } from "./install.js";
 import { denyEverything } from "./landlock.js";
 import { CAPABILITY, PRCTL, RLIMIT, SECCOMP, SIGNAL } from "./linux.js";
@@ -124,7 +124,7 @@ function limitResources(grants: readonly GrantedFd[]): void {
     RLIMIT_DATA: statusBytes("VmData") + DATA_GROWTH_BYTES_MAX,
     RLIMIT_MEMLOCK: 0,
     RLIMIT_MSGQUEUE: 0,
-    RLIMIT_NOFILE: GRANT_FD_FIRST + grants.length,
+    RLIMIT_NOFILE: GRANT_FD_FIRST + fdsOf(grants).length,
     RLIMIT_NPROC: 0,
     RLIMIT_SIGPENDING: 0,
   };
@@ -243,7 +243,7 @@ export function lockDown(setup: DeviceSetup, imports: readonly ImportedFunction[
   const threads = endIdleThreads();
   resetSignals();
   dieWithParent(setup.parentPid);
-  const fds = closeOthers(new Set([0, 1, STDERR_FD, SOCKET_FD, ...grants.map(({ fd }) => fd)]));
+  const fds = closeOthers(new Set([0, 1, STDERR_FD, SOCKET_FD, ...fdsOf(grants)]));
   const wxPages = sealCode();
   releaseReservations();
   limitResources(grants);

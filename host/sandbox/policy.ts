@@ -10,7 +10,7 @@ import {
   PROT_WRITE,
 } from "../ffi/memory.js";
 import { GRANT_FD_FIRST, SOCKET_FD } from "./descriptors.js";
-import { callsOf, type GrantedFd, type ResolvedGrant, WASI_MODULE } from "./grants.js";
+import { callsOf, type GrantedFd, placeGrants, type ResolvedGrant, WASI_MODULE } from "./grants.js";
 import type { ModuleFacts } from "./manifest.js";
 import type { ImportedFunction } from "./sections.js";
 import { syscallNumber } from "./syscalls.js";
@@ -145,7 +145,7 @@ export function policyOfDevice(
   { imports }: Pick<ModuleFacts, "imports">,
   resolved: readonly ResolvedGrant[],
 ): Policy {
-  const grants = resolved.map((grant, i) => ({ ...grant, fd: GRANT_FD_FIRST + i }));
+  const grants = placeGrants(resolved, GRANT_FD_FIRST);
   return policyOf({ socketFd: SOCKET_FD, grants, imports });
 }
 

@@ -9,6 +9,7 @@ const WASI_SIGNATURES: Readonly<Record<string, string>> = {
   fd_pread: "(i32 i32 i32 i64 i32) -> (i32)",
   fd_write: "(i32 i32 i32 i32) -> (i32)",
   fd_pwrite: "(i32 i32 i32 i64 i32) -> (i32)",
+  clock_time_get: "(i32 i64 i32) -> (i32)",
 };
 
 /** Refuses an imported function of another type; those without an entry never link (grants.ts). */

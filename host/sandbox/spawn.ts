@@ -9,7 +9,7 @@ import { VmmError } from "../errors.js";
 import { checked, fcntl, socketpair, syscall } from "../ffi/libc.js";
 import { Mapping } from "../ffi/memory.js";
 import { GRANT_FD_FIRST } from "./descriptors.js";
-import { type GrantedFd, openGrants, type ResolvedGrant } from "./grants.js";
+import { fdsOf, type GrantedFd, openGrants, placeGrants, type ResolvedGrant } from "./grants.js";
 import { FCNTL, SIGNAL } from "./linux.js";
 import type { DeviceSetup, SeccompMode } from "./lockdown.js";
 import { launchConfined, type Program } from "./namespaces.js";
@@ -271,9 +271,9 @@ export function spawnDevice(options: SpawnOptions): DeviceProcess {
     stage(stderr.theirs),
     stage(socket.theirs),
     stage(module),
-    ...granted.map(({ fd }) => stage(fd)),
+    ...fdsOf(granted).map(stage),
   ];
-  const grants = granted.map((grant, i) => ({ ...grant, fd: GRANT_FD_FIRST + i }));
+  const grants = placeGrants(granted, GRANT_FD_FIRST);
   const allowWeak = options.allowWeak === true;
   const programOf = (weak: Weakness[]): Program => {
     const parentPid = weak.some(({ piece }) => piece === "pid namespace") ? process.pid : 0;

@@ -2,6 +2,7 @@
 
 import { VmmError } from "../errors.js";
 import { GRANT_FD_FIRST, SOCKET_FD } from "./descriptors.js";
+import { hasFd } from "./grants.js";
 import { liveSyscalls } from "./live-filter.js";
 import type { SeccompMode } from "./lockdown.js";
 import { isPiece, NAMESPACES, type Piece, type Weakness } from "./pieces.js";
@@ -131,7 +132,12 @@ export function verifyDevice(
     ...known,
     ...excused.filter(({ piece }) => known.every((each) => each.piece !== piece)),
   ];
-  verifyProof(proof, { id, seccomp, grantCount: grants.length, weak });
+  verifyProof(proof, {
+    id,
+    seccomp,
+    grantCount: grants.filter(({ kind }) => hasFd(kind)).length,
+    weak,
+  });
   const unfiltered = weak.some(({ piece }) => piece === "system call filter");
   if (seccomp === "off" || unfiltered) return { proof, syscalls: null, weak };
   // A filter that only logs lets everything through, and where it has no listener, says so.

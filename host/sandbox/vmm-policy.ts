@@ -5,7 +5,7 @@
 
 import { MAP_ANONYMOUS, MAP_FIXED, MAP_NORESERVE, MAP_PRIVATE } from "../ffi/memory.js";
 import { SECCOMP_IOCTL_NOTIF_RECV, SECCOMP_IOCTL_NOTIF_SEND } from "./denial.js";
-import { callsOf, type GrantedFd, WASI_MODULE } from "./grants.js";
+import { callsOf, type GrantedFd, NO_FD, WASI_MODULE } from "./grants.js";
 import { FCNTL, IOCTL, SIGNAL, WAIT } from "./linux.js";
 import { allow, fd, is, masked, oneOf, type Policy, type Rule } from "./policy.js";
 import type { ImportedFunction } from "./sections.js";
@@ -125,12 +125,15 @@ function descriptorRules(): Rule[] {
 function inlineRules({ id, grants, imports }: InlineDevice): Rule[] {
   const wasi = imports.filter(({ module }) => module === WASI_MODULE);
   const imported = new Set(wasi.map(({ name }) => name));
-  return grants.flatMap((grant) => [
-    allow("lseek", `${id}.${grant.name}: its next instance begins at the start`, fd(0, grant.fd)),
-    ...callsOf(grant, imported).map(({ syscall, reason }) =>
-      allow(syscall, `${id}.${grant.name}: ${reason}`, fd(0, grant.fd)),
-    ),
-  ]);
+  return grants.flatMap((grant) => {
+    if (grant.fd === NO_FD) return [];
+    return [
+      allow("lseek", `${id}.${grant.name}: its next instance begins at the start`, fd(0, grant.fd)),
+      ...callsOf(grant, imported).map(({ syscall, reason }) =>
+        allow(syscall, `${id}.${grant.name}: ${reason}`, fd(0, grant.fd)),
+      ),
+    ];
+  });
 }
 
 /** The policy of the VMM while a guest runs. */

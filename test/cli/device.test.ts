@@ -147,4 +147,9 @@ test("parseGrant() refuses a kind that nobody knows and a grant of nothing", () 
   assert.throws(() => parseGrant("a0.__proto__=file:x"), /it is not ID\.NAME/);
 });
 
+test("parseGrant() reads a clock", () => {
+  const grant = { kind: "clock", what: "realtime", rights: ["read"] };
+  assert.equal(parseGrant("a0.now=clock:realtime").grant, grant);
+});
+
 test.run();

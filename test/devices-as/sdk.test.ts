@@ -1,6 +1,8 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { compileDevice } from "../../build/devices.js";
+import { GrantedFiles } from "../../host/runtime/wasi_snapshot_preview1.js";
+import { NO_FD } from "../../host/sandbox/grants.js";
 import { resolveOptions } from "../../host/sandbox/options.js";
 import { Conversation, pattern, ScriptedFile } from "../runtime/support.js";
 
@@ -191,6 +193,24 @@ test("A device that allocates for ever traps at its memory's maximum", async () 
     last = conversation.receive()[0]?.text ?? "";
   }
   assert.match(last, /^serve: unreachable$/);
+});
+
+test("Clock.now() and realtime() are the clocks that were granted", async () => {
+  const top = 'const clock = capability.clock("now");';
+  const serve = "chain.write<u64>(clock.now()); chain.write<u64>(clock.realtime());";
+  const { module, manifest } = await compile(serve, { top });
+  const now = { name: "now", kind: "clock", rights: ["read"], required: true };
+  assert.equal(manifest.capabilities, [now]);
+  const grant = { name: "now", kind: "clock" as const, rights: ["read" as const], fd: NO_FD };
+  const both = new GrantedFiles(manifest, [{ ...grant, clock: "realtime" }]);
+  const [reply] = Conversation.started(module, both).ask({ id: 1, capacity: 16 });
+  const [monotonic, realtime] = new BigUint64Array(reply!.bytes.buffer);
+  assert.ok(monotonic! > 0n && monotonic! <= process.hrtime.bigint());
+  assert.ok(Math.abs(Number(realtime! / 1_000_000n) - Date.now()) < 60_000);
+  const one = new GrantedFiles(manifest, [{ ...grant, clock: "monotonic" }]);
+  const refused = Conversation.started(module, one);
+  refused.send([{ id: 1, capacity: 16 }]);
+  assert.match(refused.lastWords(), /^serve: unreachable$/);
 });
 
 test.run();

@@ -14,6 +14,7 @@ import {
   IO_BYTES_MAX,
   IOVECS_MAX,
 } from "../../host/runtime/wasi_snapshot_preview1.js";
+import { NO_FD } from "../../host/sandbox/grants.js";
 import type { Right } from "../../host/sandbox/manifest.js";
 import { manifest, pattern } from "./support.js";
 
@@ -190,6 +191,51 @@ test("fd_pread() refuses a negative offset", () => {
   const guest = new Guest(fileWith(pattern(20)));
   guest.iovecs([1000, 2]);
   assert.is(guest.files.fd_pread(3, IOVS, 1, -1n, COUNT), ERRNO_INVAL);
+});
+
+/** A module's view of the world with one clock granted, or none; what a clock says goes to 16. */
+function clocks(clock?: "monotonic" | "realtime"): {
+  get(id: number, at?: number): number;
+  time(): bigint;
+} {
+  const memory = new WebAssembly.Memory({ initial: 1, maximum: 1 });
+  const grant = { name: "now", kind: "clock" as const, rights: ["read" as const], fd: NO_FD };
+  const files = new GrantedFiles(manifest(), clock === undefined ? [] : [{ ...grant, clock }]);
+  files.attach(new WebAssembly.Instance(EMPTY), new LinearMemory(memory));
+  return {
+    get: (id, at = 16) => files.clock_time_get(id, 1n, at),
+    time: () => new DataView(memory.buffer).getBigUint64(16, true),
+  };
+}
+
+const [REALTIME, MONOTONIC] = [0, 1];
+
+test("clock_time_get() reads the monotonic clock, which never goes back", () => {
+  const clock = clocks("monotonic");
+  const before = process.hrtime.bigint();
+  assert.is(clock.get(MONOTONIC), ERRNO_SUCCESS);
+  const time = clock.time();
+  assert.ok(before <= time && time <= process.hrtime.bigint(), `${before} ${time}`);
+});
+
+test("clock_time_get() tells the time of day only where that was granted", () => {
+  assert.is(clocks("monotonic").get(REALTIME), ERRNO_NOTCAPABLE);
+  const clock = clocks("realtime");
+  const before = BigInt(Date.now()) * 1_000_000n;
+  assert.is(clock.get(REALTIME), ERRNO_SUCCESS);
+  assert.ok(clock.time() >= before);
+  assert.is(clock.get(MONOTONIC), ERRNO_SUCCESS);
+});
+
+test("clock_time_get() without a grant, or of another clock, is not permitted", () => {
+  assert.is(clocks().get(MONOTONIC), ERRNO_NOTCAPABLE);
+  for (const id of [2, 3, -1, 2 ** 31]) assert.is(clocks("realtime").get(id), ERRNO_NOTCAPABLE);
+});
+
+test("clock_time_get() refuses an address outside the memory", () => {
+  for (const at of [PAGE - 7, PAGE, -1]) {
+    assert.is(clocks("monotonic").get(MONOTONIC, at), ERRNO_FAULT);
+  }
 });
 
 test.run();

@@ -10,10 +10,13 @@ import { fcntl, ioctl } from "../../host/ffi/libc.js";
 import { Mapping } from "../../host/ffi/memory.js";
 import {
   checkImports,
+  fdsOf,
   type GrantSpec,
   importsOf,
+  NO_FD,
   openFlagsOf,
   openGrants,
+  placeGrants,
   resolveGrants,
   rewindGrants,
   WASI_RIGHTS,
@@ -229,6 +232,34 @@ test("openGrants() gives a VMM that leads a session no controlling terminal", as
   const [said] = (await once(node.stdout, "data")) as [Buffer];
   assert.is(said.toString(), "terminal 0\n");
   fs.closeSync(master);
+});
+
+const monotonic: GrantSpec = { kind: "clock", what: "monotonic", rights: ["read"] };
+const now = capability("now", { kind: "clock" });
+
+test("resolveGrants() refuses a clock that does not exist, and shows those that do", () => {
+  const sundial = () => resolveGrants(asking(now), { now: { ...monotonic, what: "sundial" } });
+  refused("ERR_GRANT", /now=clock:sundial: .* try clock:monotonic or clock:realtime/, sundial);
+  const missing = () => resolveGrants(asking(now), {});
+  refused("ERR_GRANT", /try --grant ID\.now=clock:monotonic$/, missing);
+});
+
+test("a clock has no descriptor, and leaves no gap among those that have one", () => {
+  const what = temporaryFile("data", "content");
+  const data = file(what, "read");
+  const granted = openGrants([
+    { name: "a", ...data },
+    { name: "now", ...monotonic },
+    { name: "b", ...data },
+  ]);
+  assert.is(granted[1]?.fd, NO_FD);
+  assert.is(granted[1]?.clock, "monotonic");
+  assert.equal(
+    placeGrants(granted, 5).map(({ fd }) => fd),
+    [5, NO_FD, 6],
+  );
+  rewindGrants(granted);
+  for (const fd of fdsOf(granted)) fs.closeSync(fd);
 });
 
 test.run();

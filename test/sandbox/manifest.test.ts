@@ -141,4 +141,11 @@ test("inspectModule() refuses or agrees with V8, whatever the bytes are", () => 
   assert.ok(accepted < RUNS / 2, `${accepted} of ${RUNS} accepted: nothing was damaged`);
 });
 
+test("parseManifest() refuses a right that a kind does not have", () => {
+  const rights: Right[] = ["write"];
+  const capabilities = [{ name: "now", kind: "clock" as const, rights, required: true }];
+  const module = moduleWith({}, manifest({ capabilities }));
+  assert.throws(() => parseManifest(module), /rights: "write", expected one of read/);
+});
+
 test.run();

@@ -13,7 +13,7 @@ import {
   type ResolvedGrant,
   WASI_MODULE,
 } from "../../../host/sandbox/grants.js";
-import { type Capability, inspectModule } from "../../../host/sandbox/manifest.js";
+import { type Capability, inspectModule, RIGHTS_OF } from "../../../host/sandbox/manifest.js";
 import { type Policy, policyOfDevice, type Rule } from "../../../host/sandbox/policy.js";
 import type { ImportedFunction } from "../../../host/sandbox/sections.js";
 import { skip } from "../../support/skip.js";
@@ -33,7 +33,10 @@ import { killsOf, REFUSED_FIRST } from "./variant.js";
 const DEVICES = path.dirname(RNG_MODULE);
 
 /** Something of each kind that can be granted; a new kind needs a line. */
-const GRANTED: Readonly<Record<GrantKind, () => ResolvedGrant>> = { file: imageGrant };
+const GRANTED: Readonly<Record<GrantKind, () => ResolvedGrant>> = {
+  file: imageGrant,
+  clock: () => ({ name: "clock", kind: "clock", what: "monotonic", rights: ["read"] }),
+};
 
 interface Device {
   name: string;
@@ -55,7 +58,7 @@ function built(file: string): Device {
 
 /** A device that asks for all there is of a kind, and imports all that this links. */
 function greedy(kind: GrantKind): Device {
-  const grant: ResolvedGrant = { ...GRANTED[kind](), rights: ["read", "write"] };
+  const grant: ResolvedGrant = { ...GRANTED[kind](), rights: [...RIGHTS_OF[kind]] };
   const imports = importsOf(kind, grant.rights).map((name) => ({ module: WASI_MODULE, name }));
   return { name: `all of ${kind}`, module: RNG_MODULE, imports, grants: [grant] };
 }

@@ -1,0 +1,16 @@
+// What the device waits for besides requests, where the runtime looks for it (wit/events.wit). The
+// runtime clears what has come, and everything when the driver resets the device.
+
+@unmanaged
+class Attention {
+  deadline: u64 = 0;
+  interest: u32 = 0;
+  configGeneration: u32 = 0;
+  config: usize = 0;
+  reserved: u32 = 0;
+}
+
+const AT: usize = memory.data(offsetof<Attention>(), 8);
+
+/** The one that this module has. */
+export const attention: Attention = changetype<Attention>(AT);
