@@ -12,6 +12,7 @@ const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 /** Entry points: the command line, and what is started as a thread or a process. */
 const ENTRIES = [
   "cli/main",
+  "author/description-worker",
   "machine/io-worker",
   "machine/vcpu-worker",
   "runtime/main",

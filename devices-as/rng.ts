@@ -1,5 +1,5 @@
 // virtio-rng: the entropy device (virtio v1.2 §5.4).
-import { capability, Chain, Device, register, Rights, VIRTIO_ID_RNG } from "./sdk";
+import { capability, Chain, Device, register, Rights, VIRTIO_ID_RNG } from "bulkhead/sdk";
 
 /** Bytes served per request: a guest may offer far more than it needs. */
 const REQUEST_BYTES_MAX: u32 = 64 * 1024;

@@ -26,6 +26,7 @@ const EXIT_STATUS_OF = {
   ERR_DEVICE_UNKNOWN: EXIT.usage,
   ERR_GRANT: EXIT.usage,
   ERR_MODULE: EXIT.usage,
+  ERR_COMPILE: EXIT.usage,
   ERR_KVM_UNAVAILABLE: EXIT.kvmUnavailable,
   ERR_KVM_CAPABILITY: EXIT.kvmUnavailable,
   ERR_GUEST_CRASHED: EXIT.guestCrashed,

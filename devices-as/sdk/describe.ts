@@ -1,5 +1,5 @@
 // The static description that the build turns into the module's manifest. The same layout is read
-// by build/manifest.ts; all fields are little-endian:
+// by host/author/manifest.ts; all fields are little-endian:
 //
 //   0 virtio id │ 4 queue sizes: address │ 8 queue count │ 12 capability count │ 16 features (u64)
 //   24 capabilities: address → name: address │ kind │ rights │ required  (16 bytes each)

@@ -26,7 +26,7 @@ export const QUEUE_SIZE_MAX = 256;
 /** Highest virtio device id that the specification leaves room for in 16 bits (§5). */
 const VIRTIO_ID_MAX = 0xffff;
 /** Names end up in messages, on the command line and in file names. */
-const NAME = /^[a-z][a-z0-9-]{0,31}$/;
+export const NAME = /^[a-z][a-z0-9-]{0,31}$/;
 const FEATURES = /^0x[0-9a-f]{1,16}$/;
 /** Bits of a device's own: the others are the transport's, or reserved (virtio v1.2 §2.2). */
 const DEVICE_FEATURES = 0xff_ffffn | (0x3fffn << 50n);

@@ -1,6 +1,6 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { compileDevice } from "../../build/devices.js";
+import { compileDevice } from "../../host/author/device.js";
 import { GrantedFiles } from "../../host/runtime/wasi_snapshot_preview1.js";
 import { NO_FD } from "../../host/sandbox/grants.js";
 import { resolveOptions } from "../../host/sandbox/options.js";
@@ -9,7 +9,7 @@ import { Conversation, pattern, ScriptedFile } from "../runtime/support.js";
 /** Compiles a device whose serve() has the body `serve`. */
 function compile(serve: string, { top = "", features = "0" } = {}) {
   const source = `
-    import { capability, Chain, Device, option, register, Rights } from "./sdk";
+    import { capability, Chain, Device, option, register, Rights } from "bulkhead/sdk";
     ${top}
     class Test extends Device {
       constructor() { super(42, [8, 256], ${features}); }
@@ -107,7 +107,9 @@ test("compileDevice() refuses an import that no declaration asks for", async () 
 });
 
 test("compileDevice() refuses a module that registers no device", async () => {
-  const compiled = compileDevice("/nowhere/test.ts", { source: 'import { Chain } from "./sdk";' });
+  const compiled = compileDevice("/nowhere/test.ts", {
+    source: 'import { Chain } from "bulkhead/sdk";',
+  });
   const refusal = await compiled.then(String, String);
   assert.match(refusal, /unreachable/);
 });

@@ -3,7 +3,7 @@
 
 import fs from "node:fs";
 import wabtOf from "wabt";
-import { withCustomSection } from "../../build/manifest.js";
+import { withCustomSection } from "../../host/author/manifest.js";
 import { Mapping } from "../../host/ffi/memory.js";
 import { InlineChannel } from "../../host/runtime/inline.js";
 import { DeviceInstance, type ImportedCall, type World } from "../../host/runtime/instance.js";

@@ -8,7 +8,7 @@ import {
   type ModuleOption,
   OPTION_TYPES,
   type Right,
-} from "../host/sandbox/manifest.js";
+} from "../sandbox/manifest.js";
 
 /** Codes of devices-as/sdk/capability.ts. */
 const KIND_OF: Record<number, GrantKind> = { 1: "file", 2: "clock" };
