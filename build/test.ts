@@ -12,7 +12,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 
 /** Folders of test/ in the order they run; others come after the pure ones. */
 const ORDER = {
-  pure: ["", "build", "ffi", "boot", "wire", "virtio", "wit", "runtime", "devices-as"],
+  pure: ["", "build", "ffi", "boot", "wire", "virtio", "wit", "runtime", "testing", "devices-as"],
   heavy: ["fuzz", "sandbox", "kvm", "guest", "cli", "machine", "breach"],
 };
 

@@ -17,6 +17,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   // runtime: an inline device runs in the I/O worker.
   machine: ["kvm", "boot", "virtio", "wire", "sandbox", "ffi", "runtime"],
   fuzz: ["runtime", "virtio", "wire"],
+  // What the tests of device authors import: a driver and an outside world, both in memory.
+  testing: ["runtime", "virtio", "wire", "sandbox", "ffi"],
   author: ["sandbox", "runtime", "wire"],
   cli: ["machine", "fuzz", "author"],
 };

@@ -9,12 +9,12 @@ import { resolveGrants } from "../../host/sandbox/grants.js";
 import { inspectModule } from "../../host/sandbox/manifest.js";
 import { type Proof, proofOf } from "../../host/sandbox/proof.js";
 import { type DeviceProcess, spawnDevice } from "../../host/sandbox/spawn.js";
+import { MockDriver, type MockQueue } from "../../host/testing/mock-driver.js";
+import { MockRam } from "../../host/testing/mock-ram.js";
 import { DeviceLink } from "../../host/virtio/link.js";
 import { MmioTransport } from "../../host/virtio/mmio.js";
 import { RegisterFile } from "../../host/virtio/registers.js";
 import { SocketChannel } from "../../host/wire/channel.js";
-import { MockDriver, type MockQueue } from "../../test/virtio/mock-driver.js";
-import { MockRam } from "../../test/virtio/mock-ram.js";
 
 const CHAINS = 32;
 const CHAIN_BYTES = 4096;

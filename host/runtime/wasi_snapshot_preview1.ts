@@ -34,7 +34,7 @@ const ERRNO_NAMES = (
   "RANGE ROFS SPIPE SRCH STALE TIMEDOUT TXTBSY XDEV NOTCAPABLE"
 ).split(" ");
 
-function wasiErrno(name: string): number {
+export function wasiErrno(name: string): number {
   return ERRNO_NAMES.indexOf(name);
 }
 

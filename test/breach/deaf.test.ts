@@ -7,11 +7,11 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { close } from "../../host/ffi/libc.js";
 import { spawnDevice } from "../../host/sandbox/spawn.js";
+import { MockRam } from "../../host/testing/mock-ram.js";
 import { DeviceLink } from "../../host/virtio/link.js";
 import { SocketChannel } from "../../host/wire/channel.js";
 import { Guard } from "../support/guard.js";
 import { note, skip } from "../support/skip.js";
-import { MockRam } from "../virtio/mock-ram.js";
 import { Bench } from "../virtio/rig.js";
 import { missingNamespaces, RNG_MODULE } from "./support/attacker.js";
 

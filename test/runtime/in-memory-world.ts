@@ -5,26 +5,9 @@ import { init, WASI } from "@wasmer/wasi";
 import type { ImportedCall, World } from "../../host/runtime/instance.js";
 import type { LinearMemory } from "../../host/runtime/linear-memory.js";
 import { WASI_FD_FIRST } from "../../host/sandbox/grants.js";
+import { SeededSource } from "../../host/testing/grants.js";
 
 await init();
-
-/** An endless source of bytes that depend on the seed alone (xorshift32). */
-export class SeededSource {
-  #state: number;
-
-  constructor(seed: number) {
-    this.#state = seed | 1;
-  }
-
-  fill(bytes: Uint8Array): void {
-    for (let i = 0; i < bytes.length; i++) {
-      this.#state ^= this.#state << 13;
-      this.#state ^= this.#state >>> 17;
-      this.#state ^= this.#state << 5;
-      bytes[i] = this.#state;
-    }
-  }
-}
 
 /** Streams, arguments, environment and paths are wasmer's; descriptors from 3 on are ours. */
 export class InMemoryWorld implements World {
@@ -60,7 +43,7 @@ export class InMemoryWorld implements World {
     const { view } = this.#memory!;
     const at = view.getUint32(iovs, true);
     const bytes = view.getUint32(iovs + 4, true);
-    this.#source.fill(new Uint8Array(view.buffer, at, bytes));
+    this.#source.read(new Uint8Array(view.buffer, at, bytes));
     view.setUint32(nread, bytes, true);
     return 0;
   }

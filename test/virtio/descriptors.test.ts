@@ -1,5 +1,7 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import type { Desc } from "../../host/testing/mock-queue.js";
+import { MockRam } from "../../host/testing/mock-ram.js";
 import { SEGMENTS_IN_FLIGHT_MAX } from "../../host/virtio/chains.js";
 import { VIRTIO_F_VERSION_1 } from "../../host/virtio/registers.js";
 import {
@@ -9,8 +11,6 @@ import {
   VIRTQ_DESC_F_WRITE,
 } from "../../host/virtio/virtqueue.js";
 import { CHAIN_BYTES_MAX } from "../../host/wire/message.js";
-import type { Desc } from "./mock-queue.js";
-import { MockRam } from "./mock-ram.js";
 import { expectFault, pair, popRaw } from "./queue-bench.js";
 
 const NEXT = VIRTQ_DESC_F_NEXT;

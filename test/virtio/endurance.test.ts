@@ -7,9 +7,9 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { MockRam } from "../../host/testing/mock-ram.js";
 import { REQUESTS } from "../../host/wire/message.js";
 import { note } from "../support/skip.js";
-import { MockRam } from "./mock-ram.js";
 import { Rig, running } from "./rig.js";
 
 const ROUNDS = 5000;

@@ -2,6 +2,8 @@
 
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import type { MockQueue } from "../../host/testing/mock-queue.js";
+import { MockRam } from "../../host/testing/mock-ram.js";
 import * as reg from "../../host/virtio/registers.js";
 import {
   ACTIVATE,
@@ -11,8 +13,6 @@ import {
   PAYLOAD_BYTES_MAX,
   REQUESTS,
 } from "../../host/wire/message.js";
-import type { MockQueue } from "./mock-queue.js";
-import { MockRam } from "./mock-ram.js";
 import { bytes, Rig, running } from "./rig.js";
 
 /** Adds `count` small writable chains, and kicks once. */

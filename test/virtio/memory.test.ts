@@ -1,8 +1,8 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Mapping } from "../../host/ffi/memory.js";
+import { MockRam } from "../../host/testing/mock-ram.js";
 import { addressOf, GuestMemory, gpa, NOT_RAM } from "../../host/virtio/memory.js";
-import { MockRam } from "./mock-ram.js";
 
 const ram = new MockRam(64 * 1024, { gpa: 0x10_0000, windows: 2 });
 const { memory } = ram;

@@ -1,8 +1,8 @@
 // One queue that is enabled, seen from both sides.
 
 import * as assert from "uvu/assert";
+import type { Desc } from "../../host/testing/mock-queue.js";
 import { FAULT } from "../../host/virtio/virtqueue.js";
-import type { Desc } from "./mock-queue.js";
 import { Bench, type BenchOptions } from "./rig.js";
 
 export interface Options extends BenchOptions {

@@ -1,8 +1,8 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { MockRam } from "../../host/testing/mock-ram.js";
 import * as mmio from "../../host/virtio/mmio.js";
 import * as reg from "../../host/virtio/registers.js";
-import { MockRam } from "./mock-ram.js";
 import { bench, described, enable, isReady, negotiated } from "./register-bench.js";
 
 // Queues (virtio v1.2 §2.7, §4.2.2)

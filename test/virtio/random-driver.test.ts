@@ -5,11 +5,11 @@
 
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import type { MockQueue } from "../../host/testing/mock-queue.js";
 import * as mmio from "../../host/virtio/mmio.js";
 import * as reg from "../../host/virtio/registers.js";
 import { VIRTQ_DESC_F_INDIRECT, VIRTQ_DESC_F_NEXT } from "../../host/virtio/virtqueue.js";
 import * as wire from "../../host/wire/message.js";
-import type { MockQueue } from "./mock-queue.js";
 import { Random, repeat, SEED } from "./random.js";
 import { Rig } from "./rig.js";
 

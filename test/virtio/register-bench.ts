@@ -1,8 +1,8 @@
 // A register file with a driver in front of it, and a backend that notes what it is told.
 
 import * as assert from "uvu/assert";
+import { MockQueue } from "../../host/testing/mock-queue.js";
 import * as mmio from "../../host/virtio/mmio.js";
-import { MockQueue } from "./mock-queue.js";
 import { Bench, RecordingBackend } from "./rig.js";
 
 export function bench(options = {}) {

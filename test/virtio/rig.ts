@@ -3,13 +3,13 @@
 
 import { strict as assert } from "node:assert";
 import { close } from "../../host/ffi/libc.js";
+import { MockDriver, type NegotiateOptions } from "../../host/testing/mock-driver.js";
+import { MockRam } from "../../host/testing/mock-ram.js";
 import { DeviceLink } from "../../host/virtio/link.js";
 import { MmioTransport } from "../../host/virtio/mmio.js";
 import { type Backend, RegisterFile } from "../../host/virtio/registers.js";
 import { SocketChannel } from "../../host/wire/channel.js";
 import { ACTIVATE } from "../../host/wire/message.js";
-import { MockDriver, type NegotiateOptions } from "./mock-driver.js";
-import { MockRam } from "./mock-ram.js";
 import { seqpacketPair, TestDevice } from "./test-device.js";
 
 export interface BenchOptions {

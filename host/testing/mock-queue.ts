@@ -3,7 +3,7 @@
 // buffers, no byte written outside them. Descriptors and rings can also be written raw.
 
 import { strict as assert } from "node:assert";
-import * as vq from "../../host/virtio/virtqueue.js";
+import * as vq from "../virtio/virtqueue.js";
 import type { Block, MockRam } from "./mock-ram.js";
 
 /** One descriptor, raw. */

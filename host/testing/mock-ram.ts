@@ -2,9 +2,9 @@
 // lives in it, and guard bytes around what it allocates, so that a stray write is found.
 
 import { strict as assert } from "node:assert";
-import { viewOf } from "../../host/ffi/libc.js";
-import { Mapping } from "../../host/ffi/memory.js";
-import { GuestMemory } from "../../host/virtio/memory.js";
+import { viewOf } from "../ffi/libc.js";
+import { Mapping } from "../ffi/memory.js";
+import { GuestMemory } from "../virtio/memory.js";
 
 const GUARD_BYTES = 32;
 const GUARD = 0xa5;

@@ -2,8 +2,8 @@
 // does, and can be as hostile as a test likes, because registers are there to be written raw.
 
 import { strict as assert } from "node:assert";
-import * as mmio from "../../host/virtio/mmio.js";
-import * as reg from "../../host/virtio/registers.js";
+import * as mmio from "../virtio/mmio.js";
+import * as reg from "../virtio/registers.js";
 import { MockQueue, type QueueOptions } from "./mock-queue.js";
 import type { MockRam } from "./mock-ram.js";
 

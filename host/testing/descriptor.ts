@@ -1,0 +1,27 @@
+// What a device holds of one grant in the world of a test: a descriptor whose other end is memory.
+
+import { wasiErrno } from "../runtime/wasi_snapshot_preview1.js";
+
+const ERRNO_NOTSUP = wasiErrno("NOTSUP");
+
+/**
+ * Each call moves bytes from or to the module's memory and returns how many, or the negative of a
+ * WASI errno. A kind of grant has those that make sense for it.
+ */
+export abstract class Descriptor {
+  read(_into: Uint8Array): number {
+    return -ERRNO_NOTSUP;
+  }
+
+  pread(_into: Uint8Array, _offset: number): number {
+    return -ERRNO_NOTSUP;
+  }
+
+  write(_from: Uint8Array): number {
+    return -ERRNO_NOTSUP;
+  }
+
+  pwrite(_from: Uint8Array, _offset: number): number {
+    return -ERRNO_NOTSUP;
+  }
+}

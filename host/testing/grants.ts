@@ -1,0 +1,139 @@
+// What a test grants a device, by the words of `--grant ID.NAME=KIND:WHAT[:RIGHTS]`; but WHAT is in
+// memory, where the test sees and changes it.
+
+import { wasiErrno } from "../runtime/wasi_snapshot_preview1.js";
+import type { GrantKind } from "../sandbox/grants.js";
+import { Descriptor } from "./descriptor.js";
+
+/** Bytes, or text that stands for its UTF-8. */
+export type Bytes = Uint8Array | string;
+
+/** The rights of a grant, as on the command line. */
+export type RightsWord = "ro" | "wo" | "rw";
+
+/** Something that openDevice() can grant. */
+export interface Grant {
+  readonly kind: GrantKind;
+  /** All that the device asks for, where none are said. */
+  readonly rights: RightsWord | undefined;
+  /** What the device gets. */
+  open(): Descriptor;
+}
+
+/** A device that writes at a huge offset fails, as on a full disk, and the test's memory stays. */
+export const FILE_BYTES_MAX = 64 * 1024 * 1024;
+const ERRNO_FBIG = wasiErrno("FBIG");
+
+export function bytesOf(bytes: Bytes): Uint8Array {
+  return typeof bytes === "string" ? new TextEncoder().encode(bytes) : bytes;
+}
+
+/** A file in memory: what the test puts into it the device reads, and the other way round. */
+export class MemoryFile implements Grant {
+  readonly kind = "file";
+  readonly rights: RightsWord | undefined;
+  /** Has room to grow behind `#size`. */
+  #room: Uint8Array;
+  #size: number;
+
+  constructor(contents: Bytes | number, rights?: RightsWord) {
+    this.#room =
+      typeof contents === "number" ? new Uint8Array(contents) : bytesOf(contents).slice();
+    this.#size = this.#room.length;
+    this.rights = rights;
+  }
+
+  /** The contents now; writing into it changes the file. */
+  get bytes(): Uint8Array {
+    return this.#room.subarray(0, this.#size);
+  }
+
+  set bytes(contents: Bytes) {
+    this.#room = bytesOf(contents).slice();
+    this.#size = this.#room.length;
+  }
+
+  open(): Descriptor {
+    return new OpenFile(this);
+  }
+
+  /** Writes at `offset`, with zeros before it where the file ended earlier. */
+  put(from: Uint8Array, offset: number): number {
+    const end = offset + from.length;
+    if (end > FILE_BYTES_MAX) return -ERRNO_FBIG;
+    if (end > this.#room.length) {
+      const grown = new Uint8Array(Math.max(end, Math.min(2 * this.#size, FILE_BYTES_MAX)));
+      grown.set(this.bytes);
+      this.#room = grown;
+    }
+    this.#room.set(from, offset);
+    this.#size = Math.max(this.#size, end);
+    return from.length;
+  }
+}
+
+class OpenFile extends Descriptor {
+  readonly #file: MemoryFile;
+  #position = 0;
+
+  constructor(file: MemoryFile) {
+    super();
+    this.#file = file;
+  }
+
+  override read(into: Uint8Array): number {
+    const count = this.pread(into, this.#position);
+    this.#position += count;
+    return count;
+  }
+
+  override pread(into: Uint8Array, offset: number): number {
+    const part = this.#file.bytes.subarray(offset, offset + into.length);
+    into.set(part);
+    return part.length;
+  }
+
+  override write(from: Uint8Array): number {
+    const count = this.pwrite(from, this.#position);
+    if (count > 0) this.#position += count;
+    return count;
+  }
+
+  override pwrite(from: Uint8Array, offset: number): number {
+    return this.#file.put(from, offset);
+  }
+}
+
+/** An endless source of bytes that depend on the seed alone (xorshift32). */
+export class SeededSource extends Descriptor {
+  #state: number;
+
+  constructor(seed: number) {
+    super();
+    this.#state = seed | 1;
+  }
+
+  override read(into: Uint8Array): number {
+    for (let i = 0; i < into.length; i++) {
+      this.#state ^= this.#state << 13;
+      this.#state ^= this.#state >>> 17;
+      this.#state ^= this.#state << 5;
+      into[i] = this.#state;
+    }
+    return into.length;
+  }
+
+  override pread(into: Uint8Array): number {
+    return this.read(into);
+  }
+}
+
+/** A file with these contents; a number is that many zeros. */
+export function file(contents: Bytes | number = 0, rights?: RightsWord): MemoryFile {
+  return new MemoryFile(contents, rights);
+}
+
+/** A file that never ends, like /dev/urandom, but of which every byte follows from `seed`. */
+export function endless(seed = 1): Grant {
+  return { kind: "file", rights: "ro", open: () => new SeededSource(seed) };
+}

@@ -1,0 +1,243 @@
+// What the test of a device imports as "bulkhead/testing": a built module, driven as a guest's
+// driver drives it, over a real virtqueue and with the code that a VM has, in a world of memory.
+//
+//   const device = openDevice("dist/mine.wasm", { source: file("hello, guest") });
+//   device.negotiate();
+//   const reply = device.request(0, new Uint8Array(), 5);   // "hello"
+//
+// Everything is synchronous: what a call leads to has happened when it returns.
+
+import { readFileSync } from "node:fs";
+import { InlineChannel } from "../runtime/inline.js";
+import { DeviceInstance } from "../runtime/instance.js";
+import { type GrantSpec, resolveGrants } from "../sandbox/grants.js";
+import type { Manifest, Right } from "../sandbox/manifest.js";
+import { DeviceLink } from "../virtio/link.js";
+import { MmioTransport, VIRTIO_MMIO_CONFIG } from "../virtio/mmio.js";
+import * as reg from "../virtio/registers.js";
+import { type Bytes, bytesOf, type Grant, type RightsWord } from "./grants.js";
+import { MockDriver } from "./mock-driver.js";
+import type { MockQueue } from "./mock-queue.js";
+import { MockRam } from "./mock-ram.js";
+import { MemoryWorld } from "./world.js";
+
+export type { Manifest } from "../sandbox/manifest.js";
+export { type Bytes, endless, file, type Grant, MemoryFile, type RightsWord } from "./grants.js";
+
+/** Memory of the driver: 16 requests of the largest size both ways are in flight at once. */
+const RAM_BYTES = 48 * 1024 * 1024;
+
+/** What the transport itself offers, and its driver accepts. */
+const TRANSPORT_FEATURES =
+  (1n << reg.VIRTIO_F_VERSION_1) |
+  (1n << reg.VIRTIO_RING_F_INDIRECT_DESC) |
+  (1n << reg.VIRTIO_RING_F_EVENT_IDX);
+
+const RIGHTS: Readonly<Record<RightsWord, Right[]>> = {
+  ro: ["read"],
+  wo: ["write"],
+  rw: ["read", "write"],
+};
+
+/** How the runtime's words begin in the log of a VM. */
+const SAYS = ": device says: ";
+
+/** The device trapped, or did what no correct device does: it is gone, as its process would be. */
+export class DeviceTrap extends Error {
+  override readonly name = "DeviceTrap";
+}
+
+/** A request that a device was given and may answer later. */
+export interface Posted {
+  /** Whether it was answered. */
+  readonly done: boolean;
+  /** The answer: as many bytes as the device wrote. Throws before there is one. */
+  readonly reply: Uint8Array;
+}
+
+class Request implements Posted {
+  answer: Uint8Array | undefined;
+
+  get done(): boolean {
+    return this.answer !== undefined;
+  }
+
+  get reply(): Uint8Array {
+    if (this.answer === undefined) throw new Error("The device has not answered this request yet");
+    return this.answer;
+  }
+}
+
+function grantsOf(
+  { capabilities }: Manifest,
+  given: Readonly<Record<string, Grant>>,
+): Record<string, GrantSpec> {
+  const specs = Object.entries(given).map(([name, { kind, rights }]) => {
+    const asked = capabilities.find((capability) => capability.name === name)?.rights ?? [];
+    const what = "in memory";
+    return [name, { kind, what, rights: rights === undefined ? [...asked] : RIGHTS[rights] }];
+  });
+  return Object.fromEntries(specs);
+}
+
+/** A device and its driver. */
+export class DeviceUnderTest {
+  readonly manifest: Manifest;
+  /** Lines of the device and of the transport, such as "driver bug: …", without the device's id. */
+  readonly log: string[] = [];
+  /** Times that the driver was told of a change of the config space, or that it must reset. */
+  configChanges = 0;
+  readonly #ram = new MockRam(RAM_BYTES);
+  readonly #driver: MockDriver;
+  readonly #link: DeviceLink;
+  readonly #channel: InlineChannel;
+  readonly #posted = new Map<MockQueue, Map<number, Request>>();
+  /** Why the device is gone. */
+  #end: string | undefined;
+
+  constructor(module: Uint8Array, grants: Readonly<Record<string, Grant>>) {
+    const device = DeviceInstance.create(module, ({ manifest }) => {
+      const granted = resolveGrants(manifest, grantsOf(manifest, grants));
+      return new MemoryWorld(manifest, granted, grants);
+    });
+    this.manifest = device.facts.manifest;
+    const { name, virtioId, queues, features } = this.manifest;
+    const log = (line: string) => this.#say(line.slice(name.length + 2));
+    const registers = new reg.RegisterFile(this.#ram.memory, {
+      id: name,
+      virtioId,
+      queueSizesMax: queues,
+      features: BigInt(features),
+      interruptStatus: new Int32Array(new SharedArrayBuffer(4)),
+      interruptIndex: 0,
+      interrupt: () => {},
+      log,
+    });
+    this.#driver = new MockDriver(this.#ram, new MmioTransport(registers));
+    this.#link = new DeviceLink(registers, {
+      log,
+      ready: () => this.#link.approve(),
+      closed: () => this.#ended(this.log.at(-1) ?? "it ended without a word"),
+      broken: (reason) => this.#ended(reason),
+    });
+    this.#channel = new InlineChannel(device);
+    this.#link.attach(this.#channel);
+    this.#settle();
+  }
+
+  /**
+   * Begins anew, as a driver does that finds the device (virtio v1.2 §3.1.1): reset, features, all
+   * queues at their largest size, DRIVER_OK.
+   *
+   * @param features of the device's own; all that it offers, unless said otherwise
+   * @returns those that are accepted
+   */
+  negotiate(features?: bigint): bigint {
+    const offered = this.#driver.readFeatures() & ~TRANSPORT_FEATURES;
+    const accepted = features ?? offered;
+    const queues = this.manifest.queues.map(() => ({}));
+    this.#posted.clear();
+    this.#driver.start({ features: accepted | TRANSPORT_FEATURES, queues });
+    this.#settle();
+    return accepted;
+  }
+
+  /**
+   * Has the device answer one request: `readable` is what the driver wrote for it, `capacity` how
+   * many bytes it may answer.
+   *
+   * @throws DeviceTrap
+   */
+  request(queue: number, readable: Bytes = "", capacity = 0): Uint8Array {
+    const posted = this.post(queue, readable, capacity);
+    if (posted.done) return posted.reply;
+    throw new Error(`The device lets a request of queue ${queue} wait: use post() for it`);
+  }
+
+  /** Gives the device a request that it may answer now or later. */
+  post(queue: number, readable: Bytes = "", capacity = 0): Posted {
+    const driven = this.#driver.queues[queue];
+    if (driven === undefined) {
+      const what = this.#driver.queues.length === 0 ? "negotiate() first" : "it has no such queue";
+      throw new Error(`Cannot make a request of queue ${queue}: ${what}`);
+    }
+    const contents = bytesOf(readable);
+    const head = driven.add({
+      readable: contents.length > 0 ? [contents] : [],
+      writable: capacity > 0 || contents.length === 0 ? [capacity] : [],
+    });
+    const posted = new Request();
+    const waiting = this.#posted.get(driven) ?? new Map<number, Request>();
+    this.#posted.set(driven, waiting.set(head, posted));
+    this.#driver.kick(driven);
+    this.#settle();
+    return posted;
+  }
+
+  /** Bytes of the config space as the driver reads them; all of it, unless said otherwise. */
+  readConfig(offset = 0, bytes = this.manifest.config - offset): Uint8Array {
+    this.#settle();
+    const { transport } = this.#driver;
+    const at = VIRTIO_MMIO_CONFIG + offset;
+    return Uint8Array.from({ length: bytes }, (_, i) => transport.read(at + i, 1));
+  }
+
+  /** Has the driver write `value`, of 1, 2 or 4 `bytes`, to the config space. */
+  writeConfig(offset: number, value: number, bytes: 1 | 2 | 4 = 1): void {
+    this.#driver.transport.write(VIRTIO_MMIO_CONFIG + offset, bytes, value >>> 0);
+    this.#settle();
+  }
+
+  /** The driver resets the device; what was posted is void. */
+  reset(): void {
+    this.#posted.clear();
+    this.#driver.reset();
+    this.#settle();
+  }
+
+  /** Frees the memory of device and driver; the end of the process does as well. */
+  close(): void {
+    this.#link.detach();
+    this.#channel.close();
+    this.#ram.close();
+  }
+
+  #say(line: string): void {
+    const text = `: ${line}`;
+    this.log.push(text.startsWith(SAYS) ? text.slice(SAYS.length) : line);
+  }
+
+  #ended(reason: string): void {
+    this.#end = reason;
+  }
+
+  /** Lets device and driver go on until neither has anything to do. */
+  #settle(): void {
+    while (this.#end === undefined) {
+      if (this.#link.wantsWritable) this.#link.onWritable();
+      if (!this.#channel.ready) break;
+      this.#link.onReadable();
+    }
+    if (this.#end !== undefined) throw new DeviceTrap(this.#end);
+    if ((this.#driver.takeInterrupt() & reg.INT_CONFIG) !== 0) this.configChanges += 1;
+    for (const [queue, waiting] of this.#posted) {
+      for (const { head, data } of queue.collect()) {
+        waiting.get(head)!.answer = data;
+        waiting.delete(head);
+      }
+    }
+  }
+}
+
+/**
+ * Opens the device in `module`, a file or its bytes, with `grants` by the names in its manifest.
+ *
+ * @throws what `bulkhead run` would print: it is no device, lacks a grant, or did not ask for one
+ */
+export function openDevice(
+  module: string | URL | Uint8Array,
+  grants: Readonly<Record<string, Grant>> = {},
+): DeviceUnderTest {
+  const bytes = module instanceof Uint8Array ? module : readFileSync(module);
+  return new DeviceUnderTest(bytes, grants);
+}
