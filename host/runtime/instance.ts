@@ -3,10 +3,12 @@
 // pass.
 
 import { VmmError } from "../errors.js";
-import { Forwarder, type Signature, type ValueType } from "../sandbox/forwarder.js";
+import { type DeviceExports, EXPORTS } from "../sandbox/contract.js";
+import { Forwarder, type Signature } from "../sandbox/forwarder.js";
 import { checkImports } from "../sandbox/grants.js";
 import { inspectModule, type ModuleFacts } from "../sandbox/manifest.js";
 import type { OptionValue } from "../sandbox/options.js";
+import { signatureOf } from "../sandbox/signatures.js";
 import { CHAIN_BYTES_MAX, PAYLOAD_BYTES_MAX } from "../wire/message.js";
 import { LinearMemory } from "./linear-memory.js";
 
@@ -28,35 +30,10 @@ export interface World {
   attach(instance: WebAssembly.Instance, memory: LinearMemory): void;
 }
 
-const NOTHING: readonly ValueType[] = [];
-
-/** Functions that every module exports, as wit/ describes them. */
-const EXPORTS: Readonly<Record<string, Signature>> = {
-  _initialize: { parameters: NOTHING, results: NOTHING },
-  reserve: { parameters: ["i32"], results: ["i32"] },
-  set: { parameters: ["i32", "i64", "i32", "i32"], results: NOTHING },
-  start: { parameters: NOTHING, results: NOTHING },
-  activate: { parameters: ["i64"], results: NOTHING },
-  reset: { parameters: NOTHING, results: NOTHING },
-  configure: { parameters: ["i32", "i32", "i32"], results: NOTHING },
-  wake: { parameters: NOTHING, results: NOTHING },
-  attention: { parameters: NOTHING, results: ["i32"] },
-  serve: { parameters: ["i32", "i32", "i32", "i32", "i32"], results: ["i32"] },
-  describe: { parameters: NOTHING, results: ["i32"] },
-};
-
-interface DeviceFunctions {
-  _initialize(): void;
-  reserve(bytes: number): number;
-  set(index: number, number: bigint, text: number, textBytes: number): void;
-  start(): void;
-  activate(features: bigint): void;
-  reset(): void;
-  configure(offset: number, bytes: number, value: number): void;
-  wake(): void;
-  attention(): number;
-  serve(queue: number, readable: number, length: number, writable: number, room: number): number;
-}
+/** All that a module exports, for the Forwarder. */
+const SIGNATURES: Readonly<Record<string, Signature>> = Object.fromEntries(
+  Object.entries(EXPORTS).map(([name, type]) => [name, signatureOf(type)]),
+);
 
 /**
  * The module broke: it trapped, or it answered what no correct module answers. It must not go on.
@@ -68,15 +45,14 @@ export class DeviceFault extends Error {
 export class DeviceInstance {
   readonly facts: ModuleFacts;
   readonly memory: LinearMemory;
-  readonly #functions: Forwarder<DeviceFunctions>;
+  readonly #functions: Forwarder<DeviceExports>;
   #inbox = 0;
   #outbox = 0;
 
   private constructor(facts: ModuleFacts, instance: WebAssembly.Instance) {
     this.facts = facts;
-    this.memory = new LinearMemory(memoryOf(instance.exports));
-    checkFunctions(instance.exports);
-    this.#functions = new Forwarder(instance.exports, EXPORTS);
+    this.memory = new LinearMemory(instance.exports.memory as WebAssembly.Memory);
+    this.#functions = new Forwarder(instance.exports, SIGNATURES);
   }
 
   /**
@@ -226,23 +202,5 @@ function instantiate(
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new VmmError("ERR_MODULE", `Cannot link the module: ${reason}`, { cause });
-  }
-}
-
-function memoryOf({ memory }: WebAssembly.Exports): WebAssembly.Memory {
-  if (memory instanceof WebAssembly.Memory) return memory;
-  throw new VmmError("ERR_MODULE", 'Cannot use the module: it exports no memory "memory"');
-}
-
-function checkFunctions(exports: WebAssembly.Exports): void {
-  for (const [name, { parameters }] of Object.entries(EXPORTS)) {
-    const value = exports[name];
-    if (typeof value !== "function") {
-      throw new VmmError("ERR_MODULE", `Cannot use the module: it exports no function "${name}"`);
-    }
-    if (value.length !== parameters.length) {
-      const problem = `"${name}" takes ${value.length} parameters instead of ${parameters.length}`;
-      throw new VmmError("ERR_MODULE", `Cannot use the module: ${problem}`);
-    }
   }
 }

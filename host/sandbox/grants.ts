@@ -142,7 +142,10 @@ export function wasiFdOf(manifest: Manifest, name: string): number {
  *
  * @throws VmmError ERR_MODULE
  */
-export function checkImports({ manifest, imports }: ModuleFacts): void {
+export function checkImports({
+  manifest,
+  imports,
+}: Pick<ModuleFacts, "manifest" | "imports">): void {
   const linked = new Set(
     manifest.capabilities.flatMap((each) => importsOf(each.kind, each.rights)),
   );

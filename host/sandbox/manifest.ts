@@ -3,12 +3,14 @@
 // hostile.
 
 import { VmmError } from "../errors.js";
-import { type ImportedFunction, readSections } from "./sections.js";
+import { CONTRACT } from "./contract.js";
+import { type ImportedFunction, type MemoryLimits, readSections } from "./sections.js";
+import { checkExports, type Export } from "./signatures.js";
+
+export { CONTRACT } from "./contract.js";
 
 /** A device is 1 kB; the limit only keeps a hostile module from occupying the compiler for long. */
 export const MODULE_BYTES_MAX = 1024 * 1024;
-/** The version of wit/ that this Bulkhead runs: its package's major number. */
-export const CONTRACT = 2;
 /** Name of the custom section that holds the manifest. */
 export const MANIFEST_SECTION = "bulkhead.manifest";
 /** A real manifest has 300 bytes; JSON.parse of more is work that a hostile module asks for. */
@@ -79,7 +81,8 @@ export interface Manifest {
 export interface ModuleFacts {
   manifest: Manifest;
   imports: ImportedFunction[];
-  exports: string[];
+  exports: Export[];
+  memory: MemoryLimits;
 }
 
 type Json = Record<string, unknown>;
@@ -210,8 +213,9 @@ function parseJson(section: Uint8Array): unknown {
 }
 
 /**
- * Reads manifest, imports and exports of a module, and refuses what no device needs: a start
- * section, imports other than functions, memory without a maximum.
+ * Reads manifest, imports and exports of a module, and refuses what no device needs (a start
+ * section, imports other than functions, memory without a maximum) and what lacks an export of the
+ * contract, or has it with another type.
  *
  * @throws VmmError ERR_MODULE for anything that is not exactly as it must be
  */
@@ -220,11 +224,13 @@ export function inspectModule(module: Uint8Array): ModuleFacts {
     const sizes = `${module.length} bytes, at most ${MODULE_BYTES_MAX}`;
     throw new VmmError("ERR_MODULE", `Cannot use this module: it is too large: ${sizes}`);
   }
-  const { custom, imports, exports } = readSections(module, MANIFEST_SECTION);
+  const { custom, ...facts } = readSections(module, MANIFEST_SECTION);
   const hint = "build it with `bulkhead build`";
   need(custom.length > 0, `no custom section "${MANIFEST_SECTION}", ${hint}`);
   need(custom.length === 1, `${custom.length} custom sections "${MANIFEST_SECTION}"`);
-  return { manifest: manifestOf(parseJson(custom[0]!)), imports, exports };
+  const manifest = manifestOf(parseJson(custom[0]!)); // of another contract, it says so first
+  checkExports(facts.exports);
+  return { manifest, ...facts };
 }
 
 /** The manifest alone; see inspectModule(). */

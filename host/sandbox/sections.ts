@@ -3,7 +3,7 @@
 
 import { checkCode, checkGlobals, checkTables, readTypes } from "./code.js";
 import { Reader, refuse } from "./reader.js";
-import { checkSignature } from "./signatures.js";
+import { checkSignature, type Export } from "./signatures.js";
 
 /** Pages of 64 KiB that a device may have at most: 16 MiB hold two chains of 1 MiB with ease. */
 export const MEMORY_PAGES_MAX = 256;
@@ -14,6 +14,7 @@ const SECTION = {
   custom: 0,
   type: 1,
   import: 2,
+  function: 3,
   table: 4,
   memory: 5,
   global: 6,
@@ -37,41 +38,61 @@ export interface Sections {
   /** Contents of each custom section of the wanted name. */
   custom: Uint8Array[];
   imports: ImportedFunction[];
-  exports: string[];
+  exports: Export[];
+  memory: MemoryLimits;
 }
 
-function readImports(reader: Reader, types: readonly string[]): ImportedFunction[] {
+/** How large the module's memory is at first, and how large it may become: pages of 64 KiB. */
+export interface MemoryLimits {
+  initialPages: number;
+  maximumPages: number;
+}
+
+/** An import, with its type. */
+interface TypedImport extends ImportedFunction {
+  type: string;
+}
+
+function readImports(reader: Reader, types: readonly string[]): TypedImport[] {
   return reader.vector(() => {
     const module = reader.name();
     const name = reader.name();
     const kind = reader.byte();
     if (kind !== 0) refuse(`it imports a ${EXTERNAL[kind] ?? `thing of kind ${kind}`}, "${name}"`);
-    const type = reader.u32();
-    checkSignature(name, types[type] ?? refuse(`it imports a function of type ${type}`));
-    return { module, name };
+    const index = reader.u32();
+    const type = types[index] ?? refuse(`it imports a function of type ${index}`);
+    checkSignature(name, type);
+    return { module, name, type };
   });
 }
 
-function readExports(reader: Reader): string[] {
+/** @param functions type of each function, the imported ones first */
+function readExports(reader: Reader, functions: readonly string[]): Export[] {
   return reader.vector(() => {
     const name = reader.name();
-    reader.byte();
-    reader.u32();
-    return name;
+    const kind = reader.byte();
+    const index = reader.u32();
+    const type = kind === 0 ? functions[index] : EXTERNAL[kind];
+    return { name, type: type ?? refuse(`it exports a thing that there is not, "${name}"`) };
   });
 }
 
-function checkMemories(reader: Reader): void {
-  const maxima = reader.vector(() => {
+function readMemories(reader: Reader): MemoryLimits {
+  const memories = reader.vector(() => {
     const flags = reader.byte();
     if (flags !== LIMITS_MAX) refuse(`its memory has limits of type ${flags}: declare a maximum`);
     // Where an empty memory would begin cannot be seen in /proc/PID/maps (lockdown.ts needs it).
-    if (reader.u32() === 0) refuse("its memory is empty at the start, at least a page is needed");
-    return reader.u32();
+    const initialPages = reader.u32();
+    if (initialPages === 0) refuse("its memory is empty at the start, at least a page is needed");
+    return { initialPages, maximumPages: reader.u32() };
   });
-  const max = maxima[0] ?? 0;
-  if (maxima.length !== 1) refuse(`it has ${maxima.length} memories, expected one`);
+  const [memory] = memories;
+  if (memory === undefined || memories.length > 1) {
+    refuse(`it has ${memories.length} memories, expected one`);
+  }
+  const max = memory.maximumPages;
   if (max > MEMORY_PAGES_MAX) refuse(`its memory may grow to ${max} pages > ${MEMORY_PAGES_MAX}`);
+  return memory;
 }
 
 /** Refuses sections that are unknown, repeated or out of order; custom ones may be anywhere. */
@@ -88,43 +109,57 @@ class SectionOrder {
 
 /** What has been read of a module so far. */
 class Walk {
-  readonly found: Sections = { custom: [], imports: [], exports: [] };
   readonly #wanted: string;
+  readonly #custom: Uint8Array[] = [];
   #types: string[] = [];
-  #hasMemory = false;
+  /** Type of each function, the imported ones first, as exports count them. */
+  #functions: string[] = [];
+  #imports: TypedImport[] = [];
+  #exports: Export[] = [];
+  #memory: MemoryLimits | undefined;
 
   constructor(wanted: string) {
     this.#wanted = wanted;
   }
 
   section(id: number, body: Uint8Array): void {
-    if (id === SECTION.custom) this.#custom(new Reader(body, "custom section"));
+    if (id === SECTION.custom) this.#addCustom(new Reader(body, "custom section"));
     if (id === SECTION.type) this.#types = readTypes(new Reader(body, "types"));
-    if (id === SECTION.import) this.#imports(new Reader(body, "imports"));
+    if (id === SECTION.import) this.#addImports(new Reader(body, "imports"));
+    if (id === SECTION.function) this.#addFunctions(new Reader(body, "functions"));
     if (id === SECTION.table) checkTables(new Reader(body, "tables"));
-    if (id === SECTION.memory) this.#memories(new Reader(body, "memories"));
+    if (id === SECTION.memory) this.#memory = readMemories(new Reader(body, "memories"));
     if (id === SECTION.global) checkGlobals(new Reader(body, "globals"));
-    if (id === SECTION.export) this.found.exports = readExports(new Reader(body, "exports"));
+    if (id === SECTION.export) this.#addExports(new Reader(body, "exports"));
     if (id === SECTION.start) refuse("it has a start section, which no device needs");
     if (id === SECTION.code) checkCode(new Reader(body, "code"));
   }
 
   end(): Sections {
-    if (!this.#hasMemory) refuse("it has no memory of its own");
-    return this.found;
+    const memory = this.#memory ?? refuse("it has no memory of its own");
+    const imports = this.#imports.map(({ module, name }) => ({ module, name }));
+    return { custom: this.#custom, imports, exports: this.#exports, memory };
   }
 
-  #imports(reader: Reader): void {
-    this.found.imports = readImports(reader, this.#types);
+  #addImports(reader: Reader): void {
+    this.#imports = readImports(reader, this.#types);
+    this.#functions = this.#imports.map(({ type }) => type);
   }
 
-  #memories(reader: Reader): void {
-    checkMemories(reader);
-    this.#hasMemory = true;
+  #addFunctions(reader: Reader): void {
+    const own = reader.vector(() => {
+      const index = reader.u32();
+      return this.#types[index] ?? refuse(`it has a function of type ${index}`);
+    });
+    this.#functions = [...this.#functions, ...own];
   }
 
-  #custom(section: Reader): void {
-    if (section.name() === this.#wanted) this.found.custom.push(section.rest());
+  #addExports(reader: Reader): void {
+    this.#exports = readExports(reader, this.#functions);
+  }
+
+  #addCustom(section: Reader): void {
+    if (section.name() === this.#wanted) this.#custom.push(section.rest());
   }
 }
 

@@ -61,8 +61,8 @@ function agree(facts: ModuleFacts, module: WebAssembly.Module): void {
   assert.ok(imports.every(({ kind }) => kind === "function"));
   const exports = WebAssembly.Module.exports(module);
   assert.equal(
-    facts.exports,
-    exports.map(({ name }) => name),
+    facts.exports.map(({ name, type }) => [name, type.startsWith("(") ? "function" : type]),
+    exports.map(({ name, kind }) => [name, kind]),
   );
   const sections = WebAssembly.Module.customSections(module, MANIFEST_SECTION);
   assert.is(sections.length, 1);

@@ -4,7 +4,7 @@ import os from "node:os";
 import path from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { compileDevice } from "../../build/devices.js";
+import { compileDevice } from "../../host/author/device.js";
 import { DeviceTrap, endless, file, openDevice } from "../../host/testing/main.js";
 import { builtDevice, manifest, moduleWith, pattern } from "../runtime/support.js";
 import { ROOT } from "../support/sources.js";
@@ -15,7 +15,7 @@ const EFBIG = 22;
 /** Compiles a device whose serve() has the body `serve`. */
 async function compiled(serve: string, { top = "", members = "", features = "0" } = {}) {
   const source = `
-    import { capability, Chain, Device, register, Rights } from "./sdk";
+    import { capability, Chain, Device, register, Rights } from "bulkhead/sdk";
     ${top}
     class Test extends Device {
       constructor() { super(42, [8, 4], ${features}); }

@@ -15,7 +15,8 @@ function importing(text: string, given?: Manifest): () => Uint8Array {
 
 /** A module that imports the function `name` of WASI with these parameters. */
 function wasi(name: string, parameters: string, given?: Manifest): () => Uint8Array {
-  const type = `(func (param ${parameters}) (result i32))`;
+  const result = name === "proc_exit" ? "" : "(result i32)"; // it does not return
+  const type = `(func (param ${parameters}) ${result})`;
   return importing(`(import "wasi_snapshot_preview1" "${name}" ${type})`, given);
 }
 
