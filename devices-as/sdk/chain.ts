@@ -2,6 +2,13 @@
 
 import { File } from "./capability";
 
+/** Address of `bytes` bytes of `array` from index `at` on; traps if they are not all inside. */
+function inside(array: StaticArray<u8>, at: u32, bytes: u32): usize {
+  const length = <u32>array.length;
+  assert(at <= length && bytes <= length - at, "beyond the end of the array");
+  return changetype<usize>(array) + at;
+}
+
 /**
  * The readable part of a request, consumed from its front, and the writable part, filled from its
  * front. Both are bounded: a device that goes beyond either one traps, and never touches the bytes
@@ -46,6 +53,33 @@ export class Chain {
     assert(this.writable >= sizeof<T>(), "write beyond the request");
     store<T>(this.writeAt, value);
     this.writeAt += sizeof<T>();
+  }
+
+  /** Skips `bytes` readable bytes. */
+  skip(bytes: u32): void {
+    assert(bytes <= this.readable, "read beyond the request");
+    this.readAt += bytes;
+  }
+
+  /** Reads `bytes` bytes into `to`, from its index `at` on. Traps beyond the end of either. */
+  readTo(to: StaticArray<u8>, at: u32, bytes: u32): void {
+    assert(bytes <= this.readable, "read beyond the request");
+    memory.copy(inside(to, at, bytes), this.readAt, bytes);
+    this.readAt += bytes;
+  }
+
+  /** Writes `bytes` bytes of `from`, from its index `at` on. Traps beyond the end of either. */
+  writeOf(from: StaticArray<u8>, at: u32, bytes: u32): void {
+    assert(bytes <= this.writable, "write beyond the request");
+    memory.copy(this.writeAt, inside(from, at, bytes), bytes);
+    this.writeAt += bytes;
+  }
+
+  /** Writes `bytes` times the byte `value`. */
+  fill(value: u8, bytes: u32): void {
+    assert(bytes <= this.writable, "write beyond the request");
+    memory.fill(this.writeAt, value, bytes);
+    this.writeAt += bytes;
   }
 
   /**

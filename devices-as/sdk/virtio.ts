@@ -1,4 +1,25 @@
 // Numbers of the specification that device authors need, under its own names.
 
-/** Device types (virtio v1.2 §5). */
+/** Device types (virtio v1.2 §5), named as in linux/virtio_ids.h. */
+export const VIRTIO_ID_NET: u32 = 1;
+export const VIRTIO_ID_BLOCK: u32 = 2;
+export const VIRTIO_ID_CONSOLE: u32 = 3;
 export const VIRTIO_ID_RNG: u32 = 4;
+export const VIRTIO_ID_BALLOON: u32 = 5;
+export const VIRTIO_ID_SCSI: u32 = 8;
+export const VIRTIO_ID_9P: u32 = 9;
+export const VIRTIO_ID_GPU: u32 = 16;
+export const VIRTIO_ID_INPUT: u32 = 18;
+export const VIRTIO_ID_VSOCK: u32 = 19;
+export const VIRTIO_ID_CRYPTO: u32 = 20;
+export const VIRTIO_ID_IOMMU: u32 = 23;
+export const VIRTIO_ID_MEM: u32 = 24;
+export const VIRTIO_ID_SOUND: u32 = 25;
+export const VIRTIO_ID_FS: u32 = 26;
+export const VIRTIO_ID_PMEM: u32 = 27;
+export const VIRTIO_ID_RPMB: u32 = 28;
+export const VIRTIO_ID_SCMI: u32 = 32;
+export const VIRTIO_ID_I2C_ADAPTER: u32 = 34;
+export const VIRTIO_ID_CAN: u32 = 36;
+export const VIRTIO_ID_BT: u32 = 40;
+export const VIRTIO_ID_GPIO: u32 = 41;

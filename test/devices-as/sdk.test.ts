@@ -139,6 +139,34 @@ test("Chain.readable and Chain.writable are what is left", async () => {
   assert.equal([...reply!.bytes], [9, 0, 0, 0, 16, 0, 0, 0]);
 });
 
+test("A Chain moves bytes to and from an array, skips and fills", async () => {
+  const top = "const store = new StaticArray<u8>(8);";
+  const serve = `
+    chain.skip(2); chain.readTo(store, 3, 5); chain.readTo(store, 8, 0);
+    chain.writeOf(store, 0, 8); chain.writeOf(store, 8, 0); chain.fill(0xaa, 2);`;
+  const { module } = await compile(serve, { top });
+  const [reply] = Conversation.started(module).ask({ id: 1, readable: pattern(7), capacity: 10 });
+  assert.equal([...reply!.bytes], [0, 0, 0, ...pattern(7).slice(2), 0xaa, 0xaa]);
+});
+
+for (const [what, serve] of [
+  ["Chain.skip() traps beyond the request", "chain.skip(9);"],
+  ["Chain.readTo() traps beyond the request", "chain.readTo(store, 0, 9);"],
+  ["Chain.readTo() traps beyond the array", "chain.readTo(store, 93, 8);"],
+  ["Chain.readTo() traps beyond the array's start", "chain.readTo(store, <u32>-4, 8);"],
+  ["Chain.writeOf() traps beyond the request", "chain.writeOf(store, 0, 9);"],
+  ["Chain.writeOf() traps beyond the array", "chain.writeOf(store, 93, 8);"],
+  ["Chain.writeOf() traps beyond the array's start", "chain.writeOf(store, <u32>-4, 8);"],
+  ["Chain.fill() traps beyond the request", "chain.fill(1, 9);"],
+] as const) {
+  test(what, async () => {
+    const { module } = await compile(serve, { top: "const store = new StaticArray<u8>(100);" });
+    const conversation = Conversation.started(module);
+    conversation.send([{ id: 1, readable: pattern(8), capacity: 8 }]);
+    assert.match(conversation.lastWords(), /^serve: unreachable$/);
+  });
+}
+
 for (const [what, serve] of [
   ["Chain.read() traps beyond the request", "chain.read<u8>(); chain.read<u64>();"],
   ["Chain.write() traps beyond the request", "chain.write<u64>(1); chain.write<u8>(1);"],
