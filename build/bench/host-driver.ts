@@ -49,6 +49,7 @@ class Device {
       virtioId: manifest.virtioId,
       queueSizesMax: manifest.queues,
       features: BigInt(manifest.features),
+      configBytes: manifest.config,
       interruptStatus: new Int32Array(new SharedArrayBuffer(4)),
       interruptIndex: 0,
       interrupt: () => {},

@@ -11,6 +11,7 @@ import type { GrantedFd } from "../sandbox/grants.js";
 import type { Manifest, ModuleFacts } from "../sandbox/manifest.js";
 import type { OptionValue } from "../sandbox/options.js";
 import { cpuMsOf, hasUnread, WATCHDOG_INTERVAL_MS, Watchdog } from "../sandbox/watchdog.js";
+import { CONFIG_ANSWER_MS_MAX } from "../virtio/config-writes.js";
 import { DeviceLink } from "../virtio/link.js";
 import { GuestMemory } from "../virtio/memory.js";
 import { MmioTransport } from "../virtio/mmio.js";
@@ -81,6 +82,9 @@ export type IoReport =
  */
 const INLINE_MESSAGES_MAX = 64;
 
+/** Why a device is ended that leaves a vCPU waiting; it is looked for when there is time to. */
+const CONFIG_OVERDUE = `no answer to a write of its config space in ${CONFIG_ANSWER_MS_MAX} ms`;
+
 /** One device: its registers, and the channel to where its code runs. */
 class IoDevice {
   readonly registers: RegisterFile;
@@ -111,6 +115,7 @@ class IoDevice {
       virtioId: manifest.virtioId,
       queueSizesMax: manifest.queues,
       features: BigInt(manifest.features),
+      configBytes: manifest.config,
       interruptStatus: worker.shared.words,
       interruptIndex: worker.shared.interruptStatusIndex(index),
       interrupt: () => interrupt.signal(),
@@ -151,8 +156,13 @@ class IoDevice {
     this.#settle();
   }
 
-  access(access: RegisterAccess): number {
+  /** Makes the access; undefined when the device must say something first. */
+  access(access: RegisterAccess): number | undefined {
     const { offset, bytes, isWrite, value } = access;
+    if (this.#transport.mustWait(offset)) {
+      if (!this.#link.configOverdue) return undefined;
+      this.#stuck(CONFIG_OVERDUE);
+    }
     let result = 0;
     if (isWrite) this.#transport.write(offset, bytes, value);
     else result = this.#transport.read(offset, bytes);
@@ -205,6 +215,12 @@ class IoDevice {
     const unread = hasUnread(this.#socketFd);
     const reason = this.#watchdog.look({ sent, received, unread, cpuMs });
     if (reason === undefined) return;
+    this.#stuck(reason);
+  }
+
+  /** Has the supervisor end the device, once; what it owes is its successor's. */
+  #stuck(reason: string): void {
+    if (this.#watchdog === undefined || this.#socketFd === -1) return;
     this.#watchdog = undefined;
     this.#post({ type: "stuck", device: this.#index, reason });
   }
@@ -267,6 +283,7 @@ class IoWorker {
     await this.#obey();
     while (!this.#stopped) {
       this.epoll.wait(this.#untilWatch());
+      if (this.#accessesWait) this.#serveAccesses();
       if (this.#commandsWait) await this.#obey();
     }
     for (const device of this.#devices) device.close();
@@ -274,6 +291,7 @@ class IoWorker {
   }
 
   #commandsWait = false;
+  #accessesWait = false;
   #watchAt = performance.now() + WATCHDOG_INTERVAL_MS;
 
   /** Looks after the devices when it is time to; returns how long until the next time. */
@@ -287,8 +305,16 @@ class IoWorker {
   }
 
   #woken(): void {
-    this.#mailboxes.serve((access) => this.#devices[access.device]?.access(access) ?? 0);
+    this.#serveAccesses();
     this.#commandsWait = true;
+  }
+
+  /** An access that must wait for its device is tried again after whatever happens next. */
+  #serveAccesses(): void {
+    this.#accessesWait = this.#mailboxes.serve((access) => {
+      const device = this.#devices[access.device];
+      return device === undefined ? 0 : device.access(access);
+    });
   }
 
   async #obey(): Promise<void> {

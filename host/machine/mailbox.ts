@@ -1,7 +1,8 @@
 // How a vCPU reaches the I/O worker for a register access: the vCPU fills its mailbox, signals the
 // worker's eventfd and sleeps until the answer is there. About two wake-ups an access; drivers make
 // some dozens of them at start and none on the data path (kicks are ioeventfds, interrupts irqfds,
-// and InterruptStatus and InterruptACK are atomics of their own).
+// and InterruptStatus and InterruptACK are atomics of their own). The worker never waits: an access
+// to a config space whose device has not answered yet stays in its mailbox.
 
 import type { EventFd } from "./eventfd.js";
 import type { Shared } from "./shared.js";
@@ -68,8 +69,12 @@ export class MailboxServer {
     this.#boxes = boxes;
   }
 
-  /** Calls `handle` for each access that waits, and wakes its vCPU with the result. */
-  serve(handle: (access: RegisterAccess) => number): void {
+  /**
+   * Calls `handle` for each access that waits, and wakes its vCPU with the result. An access that
+   * has none yet, undefined, goes on waiting for the next serve(); returns whether there is one.
+   */
+  serve(handle: (access: RegisterAccess) => number | undefined): boolean {
+    let waiting = false;
     for (const words of this.#boxes) {
       if (Atomics.load(words, STATE) !== ASKED) continue;
       const value = handle({
@@ -79,9 +84,14 @@ export class MailboxServer {
         isWrite: words[IS_WRITE] === 1,
         value: (words[VALUE] ?? 0) >>> 0,
       });
+      if (value === undefined) {
+        waiting = true;
+        continue;
+      }
       words[VALUE] = value;
       Atomics.store(words, STATE, ANSWERED);
       Atomics.notify(words, STATE);
     }
+    return waiting;
   }
 }

@@ -9,11 +9,15 @@
 // exactly as host/wire/message.ts says ends the device.
 
 import { assert } from "../errors.js";
+import type { OptionValue } from "../sandbox/options.js";
 import {
   ACTIVATE,
   BYTES,
   CAPACITY,
   CHAIN_BYTES_MAX,
+  CONFIG,
+  CONFIGURE,
+  CONFIGURE_BYTES,
   COUNT,
   entriesFault,
   entryAt,
@@ -29,7 +33,7 @@ import {
   RESET,
   TYPE,
 } from "../wire/message.js";
-import type { DeviceInstance, Placement } from "./instance.js";
+import type { ConfigWrite, DeviceInstance, Placement } from "./instance.js";
 
 /** The VMM sent what it must not send; whatever it is now, the device must not go on with it. */
 export class ProtocolError extends Error {
@@ -76,10 +80,24 @@ export class Dispatcher {
   #splitAt = 0;
   #splitBytes = 0;
 
+  readonly #configBytes: number;
+  /** The VMM is to be told the config space, which it last was at this generation. */
+  #configDue = false;
+  #configGeneration = 0;
+  /** CONFIGURE messages taken so far. */
+  #configureCount = 0;
+
   constructor(device: DeviceInstance, headers: Headers) {
     this.#device = device;
+    this.#configBytes = device.facts.manifest.config;
     this.#requests = headers.requests;
     this.#replies = headers.replies;
+  }
+
+  /** Runs the module's own initialization; step() then tells of its config space. */
+  start(options: readonly OptionValue[]): void {
+    this.#device.start(options);
+    this.#configDue = this.#configBytes > 0;
   }
 
   /** Where the payload of the next message goes: native address with room for PAYLOAD_BYTES_MAX. */
@@ -89,7 +107,7 @@ export class Dispatcher {
 
   /** Whether step() has more to do; as long as it has, no message may be received. */
   get busy(): boolean {
-    return this.#next < this.#count || this.#splitBytes > 0;
+    return this.#next < this.#count || this.#splitBytes > 0 || this.#configDue;
   }
 
   /**
@@ -105,6 +123,7 @@ export class Dispatcher {
     if (type === REQUESTS) this.#beginRequests(length);
     else if (type === ACTIVATE) this.#activate(length);
     else if (type === RESET) this.#reset(length);
+    else if (type === CONFIGURE) this.#configure(length);
     else throw new ProtocolError(`a message of type ${type}`);
   }
 
@@ -131,7 +150,8 @@ export class Dispatcher {
       this.#append(this.#requests[entry + ID]!, bytes);
       this.#pendingBytes += bytes;
     }
-    return this.#pendingCount > 0 && this.#message(0, this.#pendingBytes);
+    if (this.#pendingCount > 0) return this.#message(0, this.#pendingBytes);
+    return this.#configDue && this.#config();
   }
 
   #activate(length: number): void {
@@ -139,6 +159,7 @@ export class Dispatcher {
     if (length !== HEADER_BYTES + FEATURES_BYTES) throw new ProtocolError("ACTIVATE of odd size");
     this.#active = true;
     this.#device.activate(0);
+    this.#lookAtConfig();
   }
 
   #reset(length: number): void {
@@ -146,6 +167,29 @@ export class Dispatcher {
     this.#active = false;
     this.#held = 0;
     this.#device.reset();
+    this.#lookAtConfig();
+  }
+
+  /** May come while a chain is still arriving, and then lies behind what is there of it. */
+  #configure(length: number): void {
+    if (length !== HEADER_BYTES + CONFIGURE_BYTES) throw new ProtocolError("CONFIGURE of odd size");
+    const at = this.#held;
+    const [offset, bytes, value] = [0, 4, 8].map((word) => this.#device.word(at + word));
+    const write: ConfigWrite = { offset: offset!, bytes: bytes!, value: value! };
+    const isWidth = write.bytes === 1 || write.bytes === 2 || write.bytes === 4;
+    if (!isWidth || write.offset + write.bytes > this.#configBytes) {
+      const where = `${write.bytes} bytes at ${write.offset}`;
+      throw new ProtocolError(`CONFIGURE of ${where} in ${this.#configBytes} of config space`);
+    }
+    this.#device.configure(write);
+    this.#configureCount = (this.#configureCount + 1) >>> 0;
+    this.#configDue = true;
+  }
+
+  /** Looks whether the device changed its config space; after each call of it. */
+  #lookAtConfig(): void {
+    if (this.#configBytes === 0) return;
+    if (this.#device.configGeneration !== this.#configGeneration) this.#configDue = true;
   }
 
   #beginRequests(length: number): void {
@@ -194,7 +238,9 @@ export class Dispatcher {
     }
     place.writable = this.#pendingBytes;
     place.capacity = this.#requests[entry + CAPACITY]!;
-    return this.#device.serve(this.#requests[QUEUE]!, place);
+    const bytes = this.#device.serve(this.#requests[QUEUE]!, place);
+    this.#lookAtConfig();
+    return bytes;
   }
 
   /** Adds an entry to the message that is being made. */
@@ -216,6 +262,19 @@ export class Dispatcher {
     this.#pendingCount = 0;
     this.#append(this.#splitId, bytes, this.#splitBytes > 0 ? MORE : 0);
     return this.#message(at, bytes);
+  }
+
+  /** Makes the message that tells the config space, straight from the module's memory. */
+  #config(): true {
+    this.#configDue = false;
+    this.#configGeneration = this.#device.configGeneration;
+    this.#replies[TYPE] = CONFIG;
+    this.#replies[QUEUE] = 0;
+    this.#replies[COUNT] = 0;
+    this.#replies[GENERATION] = this.#configureCount;
+    this.payloadAddress = this.#device.configAddress;
+    this.payloadBytes = this.#configBytes;
+    return true;
   }
 
   /** Completes a message whose payload is `bytes` bytes from `at` in the outbox. */

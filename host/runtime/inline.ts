@@ -65,7 +65,7 @@ export class InlineChannel implements Channel {
     this.#text = new Uint8Array(buffer, TEXT, CONTROL_BYTES_MAX);
     this.#dispatcher = new Dispatcher(device, { requests: this.#requests, replies: this.incoming });
     this.#control = { type: READY, text: "{}", bytesMax: READY_BYTES_MAX };
-    this.#guard(() => device.start(options));
+    this.#guard(() => this.#dispatcher.start(options));
   }
 
   /**
@@ -103,7 +103,6 @@ export class InlineChannel implements Channel {
 
   peek(): number {
     if (this.#peeked !== NOTHING) return this.#peeked;
-    if (this.#control) return this.#peekControl();
     if (this.#busy) this.#guard(() => this.#step());
     if (this.#peeked !== NOTHING) return this.#peeked;
     if (this.#control) return this.#peekControl();

@@ -22,6 +22,18 @@ export const WINDOW_BYTES = CHAIN_BYTES_MAX + PAYLOAD_BYTES_MAX;
 /** A function that a module imports: integers in (64-bit ones as bigint), an errno out. */
 export type ImportedCall = WebAssembly.ImportedFunction;
 
+/** What `attention` points at, as wit/events.wit lays it out. */
+const ATTENTION_BYTES = 24;
+const CONFIG_GENERATION = 12;
+const CONFIG_ADDRESS = 16;
+
+/** A driver's write to the config space, `bytes` wide at `offset`. */
+export interface ConfigWrite {
+  offset: number;
+  bytes: number;
+  value: number;
+}
+
 /** Outside world of a module: what its imports do. */
 export interface World {
   /** Functions of wasi_snapshot_preview1, by name; the instance links what the module imports. */
@@ -48,6 +60,7 @@ export class DeviceInstance {
   readonly #functions: Forwarder<DeviceExports>;
   #inbox = 0;
   #outbox = 0;
+  #attention = 0;
 
   private constructor(facts: ModuleFacts, instance: WebAssembly.Instance) {
     this.facts = facts;
@@ -94,7 +107,8 @@ export class DeviceInstance {
   }
 
   /**
-   * Runs the module's own initialization, reserves the windows, and tells it what the user set.
+   * Runs the module's own initialization, reserves the windows, tells it what the user set, and
+   * finds what it points out.
    *
    * @throws DeviceFault
    */
@@ -109,6 +123,11 @@ export class DeviceInstance {
     }
     for (const option of options) this.#set(option);
     this.#call("start", () => this.#functions.call.start());
+    this.#attention = this.#call("attention", () => this.#functions.call.attention()) >>> 0;
+    this.memory.update();
+    if (!this.memory.contains(this.#attention, ATTENTION_BYTES)) {
+      throw new DeviceFault(`attention: nothing of its memory is at ${this.#attention}`);
+    }
   }
 
   #set({ index, number, text }: OptionValue): void {
@@ -124,6 +143,38 @@ export class DeviceInstance {
     this.memory.update();
     const features = this.memory.view.getBigUint64(this.#inbox + at, true);
     this.#call("activate", () => this.#functions.call.activate(features));
+  }
+
+  /** The 32-bit word that was received at `at` in the inbox. */
+  word(at: number): number {
+    this.memory.update();
+    return this.memory.view.getUint32(this.#inbox + at, true);
+  }
+
+  /** The driver wrote to the config space; the caller has looked that it is inside. */
+  configure({ offset, bytes, value }: ConfigWrite): void {
+    this.#call("configure", () => this.#functions.call.configure(offset, bytes, value));
+  }
+
+  /** A number that changes when the device changes its config space. */
+  get configGeneration(): number {
+    this.memory.update();
+    return this.memory.view.getUint32(this.#attention + CONFIG_GENERATION, true);
+  }
+
+  /**
+   * Native address of the config space, as large as the manifest says.
+   *
+   * @throws DeviceFault when it is not in the module's memory
+   */
+  get configAddress(): number {
+    this.memory.update();
+    const at = this.memory.view.getUint32(this.#attention + CONFIG_ADDRESS, true);
+    const { config } = this.facts.manifest;
+    if (this.memory.contains(at, config)) return this.memory.address + at;
+    throw new DeviceFault(
+      `attention: ${config} bytes of config space at ${at} are not in its memory`,
+    );
   }
 
   reset(): void {

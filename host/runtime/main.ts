@@ -43,6 +43,11 @@ function serveMessage(channel: SocketChannel, dispatcher: Dispatcher): void {
   const length = channel.receive();
   if (length === 0) _exit(STATUS.closed);
   dispatcher.begin(length);
+  sendAll(channel, dispatcher);
+}
+
+/** Sends what the device has to say until there is no more. */
+function sendAll(channel: SocketChannel, dispatcher: Dispatcher): void {
   while (dispatcher.step()) {
     channel.gather(dispatcher.payloadAddress, dispatcher.payloadBytes);
     if (channel.send() === CLOSED) _exit(STATUS.closed);
@@ -57,7 +62,8 @@ function run(channel: SocketChannel, setup: DeviceSetup): never {
   const headers = { requests: channel.incoming, replies: channel.outgoing };
   const dispatcher = new Dispatcher(device, headers);
   const report = lockDown(setup, device.facts.imports);
-  device.start(setup.options);
+  dispatcher.start(setup.options);
+  sendAll(channel, dispatcher);
   sendText(channel, READY, JSON.stringify(report));
   for (;;) serveMessage(channel, dispatcher);
 }

@@ -101,13 +101,14 @@ export class DeviceUnderTest {
       return new MemoryWorld(manifest, granted, grants);
     });
     this.manifest = device.facts.manifest;
-    const { name, virtioId, queues, features } = this.manifest;
+    const { name, virtioId, queues, features, config } = this.manifest;
     const log = (line: string) => this.#say(line.slice(name.length + 2));
     const registers = new reg.RegisterFile(this.#ram.memory, {
       id: name,
       virtioId,
       queueSizesMax: queues,
       features: BigInt(features),
+      configBytes: config,
       interruptStatus: new Int32Array(new SharedArrayBuffer(4)),
       interruptIndex: 0,
       interrupt: () => {},

@@ -6,12 +6,16 @@
 import { type Channel, FULL, NOTHING, SENT } from "../wire/channel.js";
 import {
   ACTIVATE,
+  CONFIG,
+  CONFIGURE,
+  CONFIGURE_BYTES,
   COUNT,
   entriesFault,
   GENERATION,
   HEADER_BYTES,
   LOG,
   LOG_BYTES_MAX,
+  objectIn,
   printable,
   QUEUE,
   READY,
@@ -21,6 +25,7 @@ import {
   TYPE,
 } from "../wire/message.js";
 import { NONE } from "./chains.js";
+import { type ConfigWrite, ConfigWrites } from "./config-writes.js";
 import { LineLog } from "./line-log.js";
 import type { Backend, RegisterFile } from "./registers.js";
 import { repliesFault, scatterReplies, useReplies } from "./replies.js";
@@ -40,6 +45,8 @@ export interface DeviceLinkOptions {
   broken(reason: string): void;
   /** Resets so far; a test begins just before the count wraps around. */
   generation?: number;
+  /** Milliseconds of a clock that never goes back, other than this machine's. */
+  now?: () => number;
 }
 
 /** Length of the payload of ACTIVATE: the accepted features, u64. */
@@ -71,6 +78,9 @@ export class DeviceLink implements Backend {
   #receivedCount = 0;
   /** See `answered`. */
   #answered = 0;
+  readonly #configWrites: ConfigWrites;
+  /** The last CONFIG, until it counts: the device is approved, and has answered all writes. */
+  #configPending: Uint8Array | undefined;
   /** Queue that is served first when the socket has room again: they take turns. */
   #first = 0;
 
@@ -78,7 +88,9 @@ export class DeviceLink implements Backend {
     this.#registers = registers;
     this.#options = options;
     this.#generation = options.generation ?? 0;
-    this.#log = new LineLog((line) => options.log(line));
+    const now = options.now ?? (() => performance.now());
+    this.#log = new LineLog((line) => options.log(line), now);
+    this.#configWrites = new ConfigWrites(now);
     registers.backend = this;
   }
 
@@ -88,6 +100,8 @@ export class DeviceLink implements Backend {
    */
   attach(channel: Channel): void {
     for (const queue of this.#registers.queues) queue.chains.rewind();
+    this.#configWrites.attach();
+    this.#configPending = undefined;
     this.#channel = channel;
     this.#greeted = false;
     this.#ready = false;
@@ -100,12 +114,11 @@ export class DeviceLink implements Backend {
     this.#receivedCount = 0;
   }
 
-  /** Messages sent to the process attached last, for its watchdog. */
+  /** Messages sent to the process attached last, and received from it: for its watchdog. */
   get sentCount(): number {
     return this.#sentCount;
   }
 
-  /** Messages received from the process attached last. */
   get receivedCount(): number {
     return this.#receivedCount;
   }
@@ -155,7 +168,22 @@ export class DeviceLink implements Backend {
     this.#active = false;
     this.#activatePending = false;
     this.#resetPending = this.#activated;
+    this.#configWrites.reset();
     this.#resume();
+  }
+
+  configure(write: ConfigWrite): void {
+    this.#configWrites.add(write);
+    this.#sendConfigures();
+  }
+
+  get configSettled(): boolean {
+    return this.#configWrites.settled;
+  }
+
+  /** Whether the driver has waited too long for an answer to its write of the config space. */
+  get configOverdue(): boolean {
+    return this.#configWrites.overdue;
   }
 
   kick(queue: Queue): void {
@@ -164,15 +192,22 @@ export class DeviceLink implements Backend {
 
   // Outgoing
 
+  /** The process attached is where the driver is. */
+  get #abreast(): boolean {
+    return this.#ready && !this.#resetPending && !this.#activatePending;
+  }
+
   get #serving(): boolean {
-    return this.#ready && !this.#resetPending && !this.#activatePending && this.#registers.running;
+    return this.#abreast && this.#registers.running;
   }
 
   /** Sends whatever waits, as far as the socket takes it. */
   #resume(): void {
+    this.#adoptConfig();
     if (!this.#ready || this.#stalled) return;
     if (this.#resetPending) this.#sendReset();
     if (this.#activatePending && !this.#resetPending) this.#sendActivate();
+    this.#sendConfigures();
     const { queues } = this.#registers;
     this.#first = (this.#first + 1) % queues.length;
     for (let i = 0; i < queues.length; i += 1) {
@@ -196,6 +231,15 @@ export class DeviceLink implements Backend {
     this.#activated = true;
   }
 
+  /** After ACTIVATE, where that waits: so it is at every restart. */
+  #sendConfigures(): void {
+    while (this.#abreast && !this.#stalled) {
+      if (!this.#configWrites.encode(this.#channel!.outgoingControl)) return;
+      if (!this.#sendControl(CONFIGURE, CONFIGURE_BYTES)) return;
+      this.#configWrites.noteSent();
+    }
+  }
+
   #sendControl(type: number, bytes: number): boolean {
     const channel = this.#channel!;
     channel.outgoing[TYPE] = type;
@@ -209,8 +253,10 @@ export class DeviceLink implements Backend {
   /** A process that is gone is noticed by reading; until then nothing is lost. */
   #sent(result: number): boolean {
     if (result === FULL) this.#stalled = true;
-    if (result === SENT) this.#sentCount += 1;
-    return result === SENT;
+    if (result !== SENT) return false;
+    this.#sentCount += 1;
+    this.#configWrites.noteMessage();
+    return true;
   }
 
   /** Takes every available chain of `queue` and sends it, until the driver is to notify again. */
@@ -279,6 +325,8 @@ export class DeviceLink implements Backend {
         return this.#receiveReady(length - HEADER_BYTES);
       case LOG:
         return this.#receiveLog(length - HEADER_BYTES);
+      case CONFIG:
+        return this.#receiveConfig(length - HEADER_BYTES);
       default:
         return `a message of unknown type ${type}`;
     }
@@ -293,8 +341,9 @@ export class DeviceLink implements Backend {
 
   #receiveReady(bytes: number): string | undefined {
     if (this.#greeted) return "READY twice";
+    if (this.#registers.config.bytes > 0 && !this.#configPending) return "READY before CONFIG";
     if (bytes > READY_BYTES_MAX) return `READY of ${bytes} bytes`;
-    const report = parseObject(this.#takeControl(bytes));
+    const report = objectIn(this.#takeControl(bytes));
     if (report === undefined) return "READY without a JSON object";
     this.#greeted = true;
     this.#options.ready(report);
@@ -305,6 +354,22 @@ export class DeviceLink implements Backend {
     if (bytes > LOG_BYTES_MAX) return `LOG of ${bytes} bytes`;
     this.#log.line(`${this.#registers.id}: device says: ${printable(this.#takeControl(bytes))}`);
     return undefined;
+  }
+
+  #receiveConfig(bytes: number): string | undefined {
+    const sizeFault = this.#registers.config.sizeFault(bytes);
+    const fault = sizeFault ?? this.#configWrites.noteTaken(this.#channel!.incoming[GENERATION]!);
+    if (fault !== undefined) return `CONFIG ${fault}`;
+    this.#configPending = this.#takeControl(bytes).slice();
+    this.#adoptConfig();
+    return undefined;
+  }
+
+  /** Nothing of a process that is not approved reaches the driver, nor half an answer. */
+  #adoptConfig(): void {
+    if (this.#configPending === undefined || !this.#ready || !this.configSettled) return;
+    this.#registers.updateConfig(this.#configPending);
+    this.#configPending = undefined;
   }
 
   #receiveReplies(length: number): string | undefined {
@@ -329,16 +394,6 @@ export class DeviceLink implements Backend {
     if (!useReplies(queue, header)) return undefined;
     if (queue.publish()) this.#registers.notifyUsed();
     if (this.#serving) this.#pump(queue);
-    return undefined;
-  }
-}
-
-/** The JSON object in `bytes`, or undefined. */
-function parseObject(bytes: Uint8Array): object | undefined {
-  try {
-    const value: unknown = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
-    return typeof value === "object" && value !== null && !Array.isArray(value) ? value : undefined;
-  } catch {
     return undefined;
   }
 }

@@ -53,6 +53,11 @@ export class MmioTransport {
     this.#registers = registers;
   }
 
+  /** Whether an access to `offset` must wait until the device has answered what was written. */
+  mustWait(offset: number): boolean {
+    return offset >= VIRTIO_MMIO_CONFIG_GENERATION && !this.#registers.configSettled;
+  }
+
   read(offset: number, bytes: number): number {
     if (offset >= VIRTIO_MMIO_CONFIG) return this.#readConfig(offset - VIRTIO_MMIO_CONFIG, bytes);
     if (!this.#isField(offset, bytes)) return 0;
@@ -77,7 +82,7 @@ export class MmioTransport {
       case VIRTIO_MMIO_STATUS:
         return registers.status;
       case VIRTIO_MMIO_CONFIG_GENERATION:
-        return registers.configGeneration;
+        return registers.config.generation;
     }
     // No region of shared memory exists, which is length and address -1 (virtio v1.2 §4.2.2).
     if (offset >= VIRTIO_MMIO_SHM_LEN_LOW && offset <= VIRTIO_MMIO_SHM_BASE_HIGH) return ALL_ONES;
@@ -87,7 +92,8 @@ export class MmioTransport {
 
   write(offset: number, bytes: number, value: number): void {
     if (offset >= VIRTIO_MMIO_CONFIG) {
-      this.#registers.writeConfig(offset - VIRTIO_MMIO_CONFIG, bytes);
+      const within = bytes < FIELD_BYTES ? value & (2 ** (8 * bytes) - 1) : value >>> 0;
+      this.#registers.writeConfig({ offset: offset - VIRTIO_MMIO_CONFIG, bytes, value: within });
       return;
     }
     if (!this.#isField(offset, bytes)) return;
@@ -166,7 +172,8 @@ export class MmioTransport {
 
   /** Fields are of 8, 16 or 32 bits, wherever the device put them (virtio v1.2 §4.2.2.2). */
   #readConfig(offset: number, bytes: number): number {
-    if (bytes === 1 || bytes === 2 || bytes === 4) return this.#registers.readConfig(offset, bytes);
+    const { config } = this.#registers;
+    if (bytes === 1 || bytes === 2 || bytes === 4) return config.read(offset, bytes);
     this.#registers.ignored("config access of odd width:", `${bytes} at ${offset}`);
     return 0;
   }

@@ -4,7 +4,9 @@
 //
 // A driver that breaks a rule gets DEVICE_NEEDS_RESET and a line "driver bug: …" in the log.
 
-import { assert, VmmError } from "../errors.js";
+import { VmmError } from "../errors.js";
+import { ConfigSpace } from "./config-space.js";
+import type { ConfigWrite } from "./config-writes.js";
 import { LineLog } from "./line-log.js";
 import type { GuestMemory } from "./memory.js";
 import { type Half, QueueAddresses, type QueuePart, ringsFault } from "./rings.js";
@@ -35,9 +37,6 @@ const TRANSPORT_FEATURES =
  */
 const DEVICE_FEATURES = 0xff_ffffn | (0x3fffn << 50n);
 
-/** Config space of any device in the specification fits; so does the page of virtio-mmio. */
-export const CONFIG_BYTES_MAX = 0x1000 - 0x100;
-
 /** What is behind the registers: a DeviceLink. */
 export interface Backend {
   /** DRIVER_OK: the driver accepted `features` of those that the device itself offers. */
@@ -46,6 +45,10 @@ export interface Backend {
   reset(): void;
   /** There may be new chains in `queue`, which is ready. */
   kick(queue: Queue): void;
+  /** The driver wrote to the config space. */
+  configure(write: ConfigWrite): void;
+  /** Whether the config space is what the device made of everything that the driver wrote. */
+  readonly configSettled: boolean;
 }
 
 export interface RegisterFileOptions {
@@ -56,6 +59,8 @@ export interface RegisterFileOptions {
   queueSizesMax: readonly number[];
   /** What the device itself offers; the transport adds its own. */
   features: bigint;
+  /** Size of its config space. */
+  configBytes: number;
   /** Shared with the vCPU threads: they load word `interruptIndex`, and clear bits in it. */
   interruptStatus: Int32Array;
   interruptIndex: number;
@@ -72,6 +77,7 @@ export class RegisterFile {
   readonly id: string;
   readonly virtioId: number;
   readonly queues: readonly Queue[];
+  readonly config: ConfigSpace;
   backend: Backend | undefined;
 
   /** Which 32 bits DeviceFeatures and DriverFeatures are about; from 2 on there are none. */
@@ -90,19 +96,18 @@ export class RegisterFile {
   #status = 0;
   #accepted = 0n;
   #acceptedBeyond = false;
-  #config = new Uint8Array(0);
-  #configGeneration = 0;
   /** Why no driver will ever get an answer again, or "". */
   #abandoned = "";
 
   constructor(memory: GuestMemory, options: RegisterFileOptions) {
-    const { id, virtioId, queueSizesMax, features } = options;
+    const { id, virtioId, queueSizesMax, features, configBytes } = options;
     if ((features & ~DEVICE_FEATURES) !== 0n) {
       const foreign = `${hex(features & ~DEVICE_FEATURES)} are not the device's own`;
       throw new VmmError("ERR_MODULE", `Cannot offer the features of ${id}: ${foreign}`);
     }
     this.id = id;
     this.virtioId = virtioId;
+    this.config = new ConfigSpace(configBytes);
     this.#memory = memory;
     this.#offered = features | TRANSPORT_FEATURES;
     this.#interruptStatus = options.interruptStatus;
@@ -352,28 +357,26 @@ export class RegisterFile {
 
   // Device configuration space (virtio v1.2 §2.5)
 
-  get configGeneration(): number {
-    return this.#configGeneration;
+  /** Replaces the configuration space, and tells a running driver so if anything changed. */
+  updateConfig(space: Uint8Array): void {
+    if (this.config.replace(space) && this.running) this.#raise(INT_CONFIG);
   }
 
-  /** Replaces the configuration space, and tells a running driver so. */
-  updateConfig(bytes: Uint8Array): void {
-    assert(bytes.length <= CONFIG_BYTES_MAX, `${bytes.length} bytes of config space`);
-    this.#config = bytes.slice();
-    this.#configGeneration = (this.#configGeneration + 1) >>> 0;
-    if (this.running) this.#raise(INT_CONFIG);
+  /**
+   * Whether the driver may read the space now. Where nobody is left to answer what it wrote, it
+   * must not wait for that.
+   */
+  get configSettled(): boolean {
+    if (this.needsReset || this.#abandoned !== "") return true;
+    return this.backend?.configSettled ?? true;
   }
 
-  /** Any `offset` and a width of 1, 2 or 4 bytes, little-endian; 0 where there is nothing. */
-  readConfig(offset: number, bytes: number): number {
-    let value = 0;
-    for (let i = 0; i < bytes; i += 1) value += (this.#config[offset + i] ?? 0) * 2 ** (8 * i);
-    return value;
-  }
-
-  writeConfig(offset: number, bytes: number): void {
-    const where = `${bytes} bytes at ${offset}`;
-    this.#log.once("config", `${this.id}: driver bug: wrote ${where} of a read-only config space`);
+  writeConfig(write: ConfigWrite): void {
+    const { offset, bytes } = write;
+    if (!this.config.isWritable(offset, bytes)) {
+      const where = `${bytes} bytes at ${offset} of a config space of ${this.config.bytes}`;
+      this.#log.once("config", `${this.id}: driver bug: wrote ${where}, ignored`);
+    } else if (!this.needsReset) this.backend?.configure(write);
   }
 
   /** For the transport: an access that has no effect, said once for each kind. */

@@ -12,7 +12,8 @@
 //
 // A fresh device sends READY once, then hears ACTIVATE, then REQUESTS; replies repeat the
 // generation of their requests, so that after a RESET the answers to what is void can be told
-// apart.
+// apart. One with a config space sends CONFIG before READY, after each CONFIGURE (which may come at
+// any time, also between the pieces of a request), and whenever it changes the space by itself.
 
 /** VMM → device: the driver set DRIVER_OK; payload: accepted features, u64. */
 export const ACTIVATE = 1;
@@ -20,15 +21,28 @@ export const ACTIVATE = 1;
 export const RESET = 2;
 /** VMM → device: `count` requests of one queue; entry `bytes` readable, `capacity` writable. */
 export const REQUESTS = 3;
+/**
+ * VMM → device: the driver wrote to the config space; payload: offset, bytes (1, 2 or 4) and value,
+ * u32 each.
+ */
+export const CONFIGURE = 4;
 /** Device → VMM: confinement is complete; payload: JSON, at most READY_BYTES_MAX. */
 export const READY = 16;
 /** Device → VMM: `count` replies of one queue; entry `bytes` for the chain's writable part. */
 export const REPLIES = 17;
 /** Device → VMM: the payload is one line of text for the log, at most LOG_BYTES_MAX. */
 export const LOG = 18;
+/**
+ * Device → VMM: the payload is the whole config space; the generation is how many CONFIGURE
+ * messages the device has taken since it started.
+ */
+export const CONFIG = 19;
 
 /** Entry flag: more bytes of this request or reply follow in the next message of this queue. */
 export const MORE = 1;
+
+/** Length of the payload of CONFIGURE. */
+export const CONFIGURE_BYTES = 12;
 
 /** Chains in one message: enough to hide two wake-ups, small enough for a fixed header. */
 export const BATCH_CHAINS_MAX = 64;
@@ -101,4 +115,14 @@ const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
 /** Text of a device for a log or an error message: one line, printable, whatever the bytes were. */
 export function printable(bytes: Uint8Array): string {
   return new TextDecoder().decode(bytes).replace(UNPRINTABLE, "\ufffd");
+}
+
+/** The JSON object in `bytes`, which may be anything; or undefined. */
+export function objectIn(bytes: Uint8Array): object | undefined {
+  try {
+    const value: unknown = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+    return typeof value === "object" && value !== null && !Array.isArray(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
 }

@@ -50,6 +50,34 @@ test("MailboxClient.access() blocks until the server answers, and returns the va
   assert.equal(seen, [access]);
 });
 
+test("MailboxServer.serve() lets an access wait, and serves the others meanwhile", async () => {
+  const shared = Shared.create(2);
+  const server = new MailboxServer([shared.mailbox(0), shared.mailbox(1)]);
+  const wakeFd = EventFd.create().fd;
+  const ask = (cpu: number) => {
+    const access = { device: cpu, offset: 0x100, bytes: 4, isWrite: false, value: 0 };
+    return thread(ASK, { shared: shared.buffer, wakeFd, cpu, access }).result;
+  };
+  const answers: (number | undefined)[] = [undefined, 21];
+  const asked = [0, 0];
+  let waiting = false;
+  const serve = setInterval(() => {
+    waiting = server.serve(({ device }) => {
+      asked[device]! += 1;
+      return answers[device];
+    });
+  }, 1);
+  const late = ask(0);
+  assert.is(await ask(1), 21);
+  while (asked[0]! < 3) await new Promise((resolve) => setTimeout(resolve, 1));
+  assert.ok(waiting);
+  answers[0] = 42;
+  assert.is(await late, 42);
+  assert.not(waiting);
+  assert.is(asked[1], 1);
+  clearInterval(serve);
+});
+
 test("MailboxClient.access() gives up when the VM stops: the server may be gone", async () => {
   const shared = Shared.create(1);
   const wakeFd = EventFd.create().fd;

@@ -8,9 +8,9 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { STATUS } from "../../host/runtime/status.js";
 import type { ResolvedGrant } from "../../host/sandbox/grants.js";
-import { LOG, READY, REPLIES } from "../../host/wire/message.js";
+import { CONFIG, LOG, READY, REPLIES } from "../../host/wire/message.js";
 import { ConfinedDevice } from "../breach/support/confined.js";
-import { moduleWith } from "./support.js";
+import { manifest, moduleWith } from "./support.js";
 
 const RNG = fileURLToPath(new URL("../../devices/rng.wasm", import.meta.url));
 const URANDOM: ResolvedGrant = {
@@ -144,6 +144,30 @@ test("a module that traps in _initialize says so instead of READY", async () => 
 test("a module that is refused says so instead of READY", async () => {
   const peer = new Peer(fileOf(moduleWith({ more: "(func $go) (start $go)" })));
   await endsWith(peer, /start/, 2);
+});
+
+test("a module's config space is told before READY and after each CONFIGURE", async () => {
+  const peer = new Peer(
+    fileOf(
+      moduleWith(
+        {
+          initialize: '(func (export "_initialize") (i32.store (i32.const 16) (i32.const 32)))',
+          configure: `(func (export "configure") (param i32 i32 i32)
+            (i32.store16 (i32.add (i32.const 32) (local.get 0)) (local.get 2)))`,
+        },
+        manifest({ config: 4 }),
+      ),
+    ),
+  );
+  assert.equal((await peer.receive())?.config, [0, 0, 0, 0]);
+  await peer.start();
+  for (let count = 1; count <= 2000; count += 1) {
+    peer.configure(2, count, 2);
+    const { type, generation, config } = (await peer.receive())!;
+    const expected = { type: CONFIG, generation: count, config: [0, 0, count & 0xff, count >> 8] };
+    assert.equal({ type, generation, config }, expected);
+  }
+  await peer.leave();
 });
 
 test("a device process ends when the VMM breaks the protocol", async () => {

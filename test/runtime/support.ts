@@ -15,6 +15,9 @@ import {
   ACTIVATE,
   BYTES,
   CAPACITY,
+  CONFIG,
+  CONFIGURE,
+  CONFIGURE_BYTES,
   COUNT,
   entryAt,
   FLAGS,
@@ -151,6 +154,8 @@ export interface Message {
   queue: number;
   generation: number;
   text: string;
+  /** Of CONFIG: the config space. */
+  config: number[];
   replies: Reply[];
 }
 
@@ -161,6 +166,16 @@ export function encodeActivate(channel: Channel, features: bigint): void {
   channel.outgoing.fill(0);
   channel.outgoing[TYPE] = ACTIVATE;
   channel.gatherControl(8);
+}
+
+/** Writes a CONFIGURE message, ready to be sent. */
+export function encodeConfigure(channel: Channel, write: readonly number[]): void {
+  const { buffer, byteOffset } = channel.outgoingControl;
+  const view = new DataView(buffer, byteOffset);
+  for (const [index, word] of write.entries()) view.setUint32(index * 4, word, true);
+  channel.outgoing.fill(0);
+  channel.outgoing[TYPE] = CONFIGURE;
+  channel.gatherControl(CONFIGURE_BYTES);
 }
 
 /** Writes the header of a REQUESTS message; the payload is the caller's to gather. */
@@ -205,7 +220,7 @@ export class Conversation {
     options?: readonly OptionValue[],
   ): Conversation {
     const conversation = new Conversation(module, world, options);
-    const [ready] = conversation.receive();
+    const ready = conversation.receive().at(-1);
     if (ready?.type !== READY) throw new Error(`not ready: ${ready?.text}`);
     conversation.activate(0n);
     return conversation;
@@ -221,6 +236,13 @@ export class Conversation {
     this.channel.outgoing[TYPE] = RESET;
     this.channel.outgoing[GENERATION] = generation;
     this.channel.send();
+  }
+
+  /** The driver writes `value` to the config space; returns what the device says to that. */
+  configure(offset: number, value: number, bytes = 4): Message[] {
+    encodeConfigure(this.channel, [offset, bytes, value]);
+    this.channel.send();
+    return this.receive();
   }
 
   /** Sends REQUESTS as they are, right or wrong; returns the result of send(). */
@@ -273,8 +295,10 @@ export function messageOf(header: Uint32Array, payload: Uint8Array): Message {
     replies.push({ id: header[entry + ID]!, bytes, flags: header[entry + FLAGS]! });
     at += bytes.length;
   }
-  const text = type === REPLIES ? "" : new TextDecoder().decode(payload);
-  return { type, queue: header[QUEUE]!, generation: header[GENERATION]!, text, replies };
+  const isText = type !== REPLIES && type !== CONFIG;
+  const text = isText ? new TextDecoder().decode(payload) : "";
+  const config = type === CONFIG ? [...payload] : [];
+  return { type, queue: header[QUEUE]!, generation: header[GENERATION]!, text, config, replies };
 }
 
 /** `count` bytes that differ from their neighbours. */

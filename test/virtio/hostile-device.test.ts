@@ -256,7 +256,15 @@ test("DeviceLink breaks with a device that logs a line above LOG_BYTES_MAX", () 
 });
 
 test("DeviceLink breaks with a device that sends a type that is not its to send", () => {
-  for (const type of [0, wire.ACTIVATE, wire.RESET, wire.REQUESTS, 19, 0xffff_ffff]) {
+  for (const type of [
+    0,
+    wire.ACTIVATE,
+    wire.RESET,
+    wire.REQUESTS,
+    wire.CONFIGURE,
+    20,
+    0xffff_ffff,
+  ]) {
     const all = asked();
     all.device.send([type]);
     expectBroken(all, new RegExp(`a message of unknown type ${type}`));

@@ -5,6 +5,7 @@ import { strict as assert } from "node:assert";
 import { close } from "../../host/ffi/libc.js";
 import { MockDriver, type NegotiateOptions } from "../../host/testing/mock-driver.js";
 import { MockRam } from "../../host/testing/mock-ram.js";
+import type { ConfigWrite } from "../../host/virtio/config-writes.js";
 import { DeviceLink } from "../../host/virtio/link.js";
 import { MmioTransport } from "../../host/virtio/mmio.js";
 import { type Backend, RegisterFile } from "../../host/virtio/registers.js";
@@ -15,9 +16,11 @@ import { seqpacketPair, TestDevice } from "./test-device.js";
 export interface BenchOptions {
   queueSizesMax?: readonly number[];
   features?: bigint;
+  configBytes?: number;
   ram?: MockRam;
   /** See DeviceLinkOptions. */
   generation?: number;
+  now?: () => number;
 }
 
 /** A device's registers with a driver in front of them, and nothing behind. */
@@ -30,13 +33,16 @@ export class Bench {
   /** Times that the interrupt line was raised. */
   interrupts = 0;
 
-  constructor({ queueSizesMax = [64], features = 0n, ram = new MockRam() }: BenchOptions = {}) {
+  constructor(options: BenchOptions = {}) {
+    const { queueSizesMax = [64], features = 0n, configBytes = 0 } = options;
+    const { ram = new MockRam() } = options;
     this.ram = ram;
     this.registers = new RegisterFile(ram.memory, {
       id: "test0",
       virtioId: 4,
       queueSizesMax,
       features,
+      configBytes,
       interruptStatus: this.interruptStatus,
       interruptIndex: 1,
       interrupt: () => {
@@ -73,6 +79,12 @@ export class RecordingBackend implements Backend {
   kick(queue: { index: number }): void {
     this.calls.push(`kick ${queue.index}`);
   }
+
+  configSettled = true;
+
+  configure({ offset, bytes, value }: ConfigWrite): void {
+    this.calls.push(`configure ${offset} ${bytes} 0x${value.toString(16)}`);
+  }
 }
 
 /** A bench with a link and a device process at the other end of a socket. */
@@ -99,6 +111,7 @@ export class Rig extends Bench {
       },
       broken: (reason) => this.broken.push(reason),
       generation: options.generation ?? 0,
+      now: options.now ?? (() => performance.now()),
     });
     this.plug();
   }
@@ -126,10 +139,17 @@ export class Rig extends Bench {
     while (this.link.onReadable()) {}
   }
 
-  /** A device that is ready, and a driver that has started it. */
-  start(options: NegotiateOptions = {}): this {
+  /** The device says that it is ready, and before, if it has a config space, that all is zero. */
+  greet(): void {
+    const { bytes } = this.registers.config;
+    if (bytes > 0) this.device.config(new Uint8Array(bytes));
     this.device.ready();
     this.settle();
+  }
+
+  /** A device that is ready, and a driver that has started it. */
+  start(options: NegotiateOptions = {}): this {
+    this.greet();
     this.driver.start(options);
     this.device.expect(ACTIVATE);
     return this;

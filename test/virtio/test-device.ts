@@ -122,6 +122,11 @@ export class TestDevice {
     assert.equal(this.send([wire.READY], payload), SENT);
   }
 
+  /** CONFIG of a device that has taken `taken` CONFIGUREs. */
+  config(space: Uint8Array, taken = 0): void {
+    assert.equal(this.send([wire.CONFIG, 0, 0, taken], space), SENT);
+  }
+
   log(text: string): void {
     assert.equal(this.send([wire.LOG], new TextEncoder().encode(text)), SENT);
   }

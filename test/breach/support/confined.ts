@@ -19,6 +19,7 @@ import {
 } from "../../../host/wire/message.js";
 import {
   encodeActivate,
+  encodeConfigure,
   encodeRequests,
   type Message,
   messageOf,
@@ -106,6 +107,11 @@ export class ConfinedDevice {
 
   activate(features = 0n): void {
     encodeActivate(this.#channel, features);
+    this.#send();
+  }
+
+  configure(offset: number, value: number, bytes = 4): void {
+    encodeConfigure(this.#channel, [offset, bytes, value]);
     this.#send();
   }
 
