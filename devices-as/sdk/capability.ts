@@ -4,7 +4,8 @@
 // reads the declarations (describe.ts) and writes them into the module's manifest.
 
 import { Clock } from "./clock";
-import { ERRNO_INTR, ERRNO_SUCCESS, fd_read } from "./wasi_snapshot_preview1";
+import { File } from "./file";
+import { Random } from "./random";
 
 /** Capabilities that one device may declare. */
 export const CAPABILITIES_MAX: u32 = 8;
@@ -16,12 +17,15 @@ const FD_FIRST: u32 = 3;
 export enum Rights {
   Read = 1,
   Write = 2,
+  /** Of a file: at its end and nowhere else. */
+  Append = 4,
 }
 
 /** The kinds of capability, as in `--grant ID.NAME=KIND:WHAT`. */
 export enum Kind {
   File = 1,
   Clock = 2,
+  Random = 3,
 }
 
 /** One declaration, as describe.ts lays it out: name │ kind │ rights │ required. */
@@ -47,43 +51,22 @@ function declare_(name: string, kind: Kind, rights: Rights, required: bool): u32
   return FD_FIRST + declarationCount++;
 }
 
-/** `struct ciovec { buf, len }` and the result of a call: static, so that no call allocates. */
-const IOVEC: usize = memory.data(8);
-const NREAD: usize = memory.data(4);
-
-/** A granted file. */
-@final
-export class File {
-  /** WASI errno of the last call; 0 after success. */
-  errno: u32 = ERRNO_SUCCESS;
-
-  constructor(private readonly fd: u32) {}
-
-  /**
-   * Reads up to `bytes` bytes from the current position to `address`.
-   * Returns how many were read: 0 at the end of the file, or when `errno` is not 0.
-   */
-  @unsafe
-  read(address: usize, bytes: u32): u32 {
-    store<u32>(IOVEC, <u32>address);
-    store<u32>(IOVEC, bytes, 4);
-    do {
-      this.errno = fd_read(this.fd, IOVEC, 1, NREAD);
-    } while (this.errno == ERRNO_INTR);
-    return this.errno == ERRNO_SUCCESS ? load<u32>(NREAD) : 0;
-  }
-}
-
 /** Declarations of capabilities; call them at the top level of a device's source. */
 export namespace capability {
-  /** A file that the user must grant under `name`. */
+  /** A file that the user must grant under `name`: `file:PATH:ro|wo|rw|ap`. */
   export function file(name: string, rights: Rights): File {
     return new File(declare_(name, Kind.File, rights, true));
   }
 
-  /** A clock that the user must grant under `name`. */
+  /** A clock that the user must grant under `name`: `clock:monotonic` or `clock:realtime`. */
   export function clock(name: string): Clock {
     declare_(name, Kind.Clock, Rights.Read, true);
     return new Clock();
+  }
+
+  /** The host's random numbers: `random:urandom`. */
+  export function random(name: string): Random {
+    declare_(name, Kind.Random, Rights.Read, true);
+    return new Random();
   }
 }

@@ -1,6 +1,7 @@
 // One request: a chain of buffers that the driver made available (virtio v1.2 §2.7).
 
-import { File } from "./capability";
+import { Descriptor } from "./descriptor";
+import { File } from "./file";
 
 /** Address of `bytes` bytes of `array` from index `at` on; traps if they are not all inside. */
 function inside(array: StaticArray<u8>, at: u32, bytes: u32): usize {
@@ -83,18 +84,63 @@ export class Chain {
   }
 
   /**
-   * Reads from `source` straight into the request, until `bytes` bytes are there, the source ends,
-   * or it fails (then `source.errno` says why). Returns how many bytes were written.
+   * Reads from `source` straight into the request, until `bytes` bytes are there, the source ends
+   * or has no more for now, or it fails (then `source.errno` says why); of packets, one. Returns
+   * how many bytes were written.
    */
-  writeFrom(source: File, bytes: u32): u32 {
+  writeFrom(source: Descriptor, bytes: u32): u32 {
     assert(bytes <= this.writable, "write beyond the request");
     const start = this.writeAt;
     const end = start + bytes;
     while (this.writeAt < end) {
       const count = source.read(this.writeAt, <u32>(end - this.writeAt));
+      this.writeAt += count;
+      if (count == 0 || source.packets) break;
+    }
+    return <u32>(this.writeAt - start);
+  }
+
+  /** As writeFrom(), at `offset` of a file. */
+  writeFromAt(source: File, offset: u64, bytes: u32): u32 {
+    assert(bytes <= this.writable, "write beyond the request");
+    const start = this.writeAt;
+    const end = start + bytes;
+    while (this.writeAt < end) {
+      const done = this.writeAt - start;
+      const count = source.readAt(offset + done, this.writeAt, bytes - <u32>done);
       if (count == 0) break;
       this.writeAt += count;
     }
     return <u32>(this.writeAt - start);
+  }
+
+  /**
+   * Writes the next `bytes` bytes of the request to `sink`, until it takes no more for now or fails
+   * (then `sink.errno` says why); of packets, one. Returns how many bytes were consumed.
+   */
+  readInto(sink: Descriptor, bytes: u32): u32 {
+    assert(bytes <= this.readable, "read beyond the request");
+    const start = this.readAt;
+    const end = start + bytes;
+    while (this.readAt < end) {
+      const count = sink.write(this.readAt, <u32>(end - this.readAt));
+      this.readAt += count;
+      if (count == 0 || sink.packets) break;
+    }
+    return <u32>(this.readAt - start);
+  }
+
+  /** As readInto(), at `offset` of a file. */
+  readIntoAt(sink: File, offset: u64, bytes: u32): u32 {
+    assert(bytes <= this.readable, "read beyond the request");
+    const start = this.readAt;
+    const end = start + bytes;
+    while (this.readAt < end) {
+      const done = this.readAt - start;
+      const count = sink.writeAt(offset + done, this.readAt, bytes - <u32>done);
+      if (count == 0) break;
+      this.readAt += count;
+    }
+    return <u32>(this.readAt - start);
   }
 }

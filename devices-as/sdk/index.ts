@@ -1,7 +1,10 @@
 // What a device author imports. Everything else in this folder is the SDK's own affair.
-export { capability, File, Rights } from "./capability";
+export { capability, Rights } from "./capability";
 export { Chain } from "./chain";
 export { Clock } from "./clock";
+export { Descriptor } from "./descriptor";
 export { Device, register } from "./device";
+export { File } from "./file";
 export { FlagOption, NumberOption, option, TextOption } from "./option";
+export { Random } from "./random";
 export * from "./virtio";

@@ -1,8 +1,33 @@
 // The functions of WASI preview 1 that the SDK calls. Only the ones that a device uses become
-// imports of its module, and only the ones that its grants allow are linked.
+// imports of its module, and only the ones that its grants allow are linked. Each returns an errno.
 
-/** Reads into `iovs`, and stores the number of bytes read at `nread`; returns an errno. */
+/** Reads into `iovs`, and stores the number of bytes read at `nread`. */
 export declare function fd_read(fd: i32, iovs: usize, iovsCount: i32, nread: usize): u32;
+/** Writes from `iovs`, and stores the number of bytes written at `nwritten`. */
+export declare function fd_write(fd: i32, iovs: usize, iovsCount: i32, nwritten: usize): u32;
+/** As fd_read(), at `offset`. */
+export declare function fd_pread(
+  fd: i32,
+  iovs: usize,
+  iovsCount: i32,
+  offset: u64,
+  nread: usize,
+): u32;
+/** As fd_write(), at `offset`. */
+export declare function fd_pwrite(
+  fd: i32,
+  iovs: usize,
+  iovsCount: i32,
+  offset: u64,
+  nwritten: usize,
+): u32;
+/** Stores a `filestat`, 64 bytes, at `stat`. */
+export declare function fd_filestat_get(fd: i32, stat: usize): u32;
+export declare function fd_filestat_set_size(fd: i32, bytes: u64): u32;
+export declare function fd_datasync(fd: i32): u32;
+export declare function fd_sync(fd: i32): u32;
+/** Fills `bytes` bytes at `address`. */
+export declare function random_get(address: usize, bytes: u32): u32;
 
 /** Stores the nanoseconds of clock `id` at `time`; returns an errno. */
 export declare function clock_time_get(id: i32, precision: u64, time: usize): u32;
@@ -13,4 +38,5 @@ export const CLOCKID_MONOTONIC: i32 = 1;
 
 /** errno values of WASI preview 1 (`errno` in wasi_snapshot_preview1.witx). */
 export const ERRNO_SUCCESS: u32 = 0;
+export const ERRNO_AGAIN: u32 = 6;
 export const ERRNO_INTR: u32 = 27;

@@ -4,7 +4,13 @@
 //   --device ./mine.wasm --grant mine0.image=file:data.bin:ro
 //            └ id mine0         └ id.name=kind:what[:rights]
 
-import type { DeviceConfig } from "../machine/config.js";
+import {
+  type DeviceConfig,
+  faultOfWhat,
+  formsOf,
+  GRANT_KIND_NAMES,
+  rightsOfWord,
+} from "../machine/config.js";
 import { DEVICES_MAX } from "../machine/layout.js";
 import {
   type GrantKind,
@@ -17,14 +23,6 @@ import {
   type Right,
 } from "./kinds.js";
 import { didYouMean, usageError } from "./usage.js";
-
-const GRANT_KINDS: readonly GrantKind[] = ["file", "clock"];
-
-const RIGHTS: Readonly<Record<string, Right[]>> = {
-  ro: ["read"],
-  wo: ["write"],
-  rw: ["read", "write"],
-};
 
 /** One --device: the module, and what its own keys grant. */
 export interface DeviceSpec {
@@ -129,14 +127,28 @@ export function parseDevice(spec: string): DeviceSpec {
   };
 }
 
+/** The start of each message about one grant, and what to type instead. */
+interface Asked {
+  action: string;
+  kind: GrantKind;
+  /** `ID.NAME`. */
+  target: string;
+}
+
+function wrongGrant({ action, kind, target }: Asked, cause: string): Error {
+  const forms = formsOf(kind).map((form) => `--grant ${target}=${form}`);
+  return usageError(`${action}: ${cause}`, `write it as in: ${forms.join(" or ")}`);
+}
+
 /** Splits `WHAT[:RIGHTS]`: only the names of rights are rights, so WHAT may contain colons. */
-function splitRights(text: string): { what: string; rights: Right[] } {
+function splitRights(text: string, asked: Asked): { what: string; rights: Right[] } {
+  const { kind } = asked;
   const colon = text.lastIndexOf(":");
   const word = text.slice(colon + 1);
-  if (colon !== -1 && Object.hasOwn(RIGHTS, word)) {
-    return { what: text.slice(0, colon), rights: RIGHTS[word]! };
-  }
-  return { what: text, rights: RIGHTS.ro! };
+  const rights = colon === -1 ? undefined : rightsOfWord(kind, word);
+  if (rights === null) throw wrongGrant(asked, `a ${kind} cannot be granted as "${word}"`);
+  if (rights !== undefined) return { what: text.slice(0, colon), rights };
+  return { what: text, rights: rightsOfWord(kind)! };
 }
 
 /** Parses one --grant; ERR_USAGE when malformed. */
@@ -149,13 +161,20 @@ export function parseGrant(text: string): GrantOption {
     );
   }
   const [, id = "", name = "", kindName = "", rest = ""] = match;
-  const kind = GRANT_KINDS.find((known) => known === kindName);
+  const target = `${id}.${name}`;
+  const kind = GRANT_KIND_NAMES.find((known) => known === kindName);
   if (kind === undefined) {
-    const meant = didYouMean(kindName, GRANT_KINDS);
-    throw usageError(`Cannot grant ${id}.${name}: unknown kind "${kindName}", ${meant}`);
+    const meant = didYouMean(kindName, GRANT_KIND_NAMES);
+    throw usageError(
+      `Cannot grant ${target}: unknown kind "${kindName}", ${meant}`,
+      "bulkhead inspect shows what a device asks for",
+    );
   }
-  const { what, rights } = splitRights(rest);
-  if (what === "") throw usageError(`Cannot grant ${id}.${name}: "${text}" names no ${kind}`);
+  const asked = { action: `Cannot grant ${target}`, kind, target };
+  const { what, rights } = splitRights(rest, asked);
+  if (what === "") throw wrongGrant(asked, `"${text}" names no ${kind}`);
+  const fault = faultOfWhat(kind, what);
+  if (fault !== undefined) throw wrongGrant(asked, `"${what}": ${fault}`);
   return { id, name, grant: { kind, what, rights } };
 }
 

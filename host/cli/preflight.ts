@@ -3,7 +3,7 @@
 
 import fs from "node:fs";
 import { type ErrorCode, errnoName, VmmError } from "../errors.js";
-import type { VmConfig } from "../machine/config.js";
+import { kindRow, type VmConfig } from "../machine/config.js";
 
 const CAUSES: Readonly<Record<string, string>> = {
   ENOENT: "there is no such file",
@@ -57,9 +57,11 @@ export function checkFiles(config: Pick<VmConfig, "kernel" | "initrd" | "devices
   if (config.initrd !== undefined) checkFile({ action: "Cannot open initrd", path: config.initrd });
   for (const { id, module, grants } of config.devices) {
     checkModule(id, module);
-    for (const [name, { what, rights }] of Object.entries(grants)) {
+    for (const [name, { kind, what, rights }] of Object.entries(grants)) {
+      if (kindRow(kind).what !== "PATH") continue;
       const read = rights.includes("read") ? fs.constants.R_OK : 0;
-      const write = rights.includes("write") ? fs.constants.W_OK : 0;
+      const writes = rights.includes("write") || rights.includes("append");
+      const write = writes ? fs.constants.W_OK : 0;
       const action = `Cannot grant ${id}.${name}`;
       checkFile({ action, path: what, mode: read | write, code: "ERR_GRANT" });
     }

@@ -54,7 +54,7 @@ export const mprotect = define<[address: N, bytes: N, prot: N]>(
 export const memfd_create = define<[name: string, flags: N]>(
   "int memfd_create(const char *name, unsigned int flags)",
 );
-export const ftruncate = define<[fd: N, bytes: N]>("int ftruncate(int fd, int64_t length)");
+export const ftruncate = define<[fd: N, bytes: W]>("int ftruncate(int fd, int64_t length)");
 export const eventfd = define<[initial: N, flags: N]>(
   "int eventfd(unsigned int initval, int flags)",
 );

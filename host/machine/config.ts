@@ -4,6 +4,15 @@
 import type { GrantSpec } from "../sandbox/grants.js";
 import type { OptionWord } from "../sandbox/options.js";
 
+/** What a user may grant, and the words for it. */
+export {
+  faultOfWhat,
+  formsOf,
+  GRANT_KIND_NAMES,
+  kindRow,
+  rightsOfWord,
+} from "../sandbox/grant-kinds.js";
+
 export type Isolation = "process" | "inline";
 export type SeccompMode = "enforce" | "log" | "off";
 

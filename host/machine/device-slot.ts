@@ -3,7 +3,8 @@
 
 import { close } from "../ffi/libc.js";
 import type { Vm } from "../kvm/kvm.js";
-import { fdsOf, type GrantedFd, openGrants, rewindGrants } from "../sandbox/grants.js";
+import { openGrants, rewindGrants } from "../sandbox/grant-open.js";
+import { fdsOf, type GrantedFd } from "../sandbox/grants.js";
 import type { Manifest } from "../sandbox/manifest.js";
 import { type OptionValue, resolveOptions } from "../sandbox/options.js";
 import { describeWeakness } from "../sandbox/pieces.js";

@@ -4,9 +4,9 @@
 import { readFileSync } from "node:fs";
 import { VmmError } from "../errors.js";
 import { GRANT_FD_FIRST } from "../sandbox/descriptors.js";
+import { exampleOf } from "../sandbox/grant-kinds.js";
 import {
   checkImports,
-  EXAMPLES,
   type GrantSpec,
   placeGrants,
   type ResolvedGrant,
@@ -33,7 +33,7 @@ export interface Inspection {
 function everythingAsked({ capabilities }: Manifest): Record<string, GrantSpec> {
   const grants = capabilities.map(({ name, kind, rights }) => [
     name,
-    { kind, what: EXAMPLES[kind], rights },
+    { kind, what: exampleOf(kind), rights },
   ]);
   return Object.fromEntries(grants);
 }

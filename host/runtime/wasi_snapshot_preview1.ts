@@ -6,9 +6,10 @@
 
 import os from "node:os";
 import { errno, pread64, pwrite64, read, write } from "../ffi/libc.js";
-import { type ClockName, type GrantedFd, NO_FD, wasiFdOf } from "../sandbox/grants.js";
-import type { Manifest, Right } from "../sandbox/manifest.js";
+import { type ClockName, type GrantedFd, importsOf, NO_FD, wasiFdOf } from "../sandbox/grants.js";
+import type { Manifest } from "../sandbox/manifest.js";
 import { CLOCK_MONOTONIC, CLOCK_REALTIME, nanosecondsOf } from "./clock.js";
+import { FILESTAT_BYTES, Stat, sync, truncate, writeFilestat } from "./file-calls.js";
 import type { ImportedCall, World } from "./instance.js";
 import type { LinearMemory } from "./linear-memory.js";
 
@@ -57,8 +58,13 @@ function lastErrno(): number {
   return WASI_ERRNO_OF.get(errno()) ?? ERRNO_IO;
 }
 
-/** A granted descriptor and what may be done with it. */
-type OpenFile = { fd: number } & Record<Right, boolean>;
+/** A granted descriptor, and the functions that it may be used with. */
+interface OpenFile {
+  fd: number;
+  functions: ReadonlySet<string>;
+  /** Bytes of a block device. */
+  deviceBytes: number;
+}
 
 /** The world of a device: the descriptors that it was granted and nothing else. */
 export class GrantedFiles implements World {
@@ -72,13 +78,18 @@ export class GrantedFiles implements World {
   #address = 0;
   #bytes = 0;
 
+  /** What random_get() reads from: the first grant that links it. */
+  readonly #random: OpenFile | undefined;
+  readonly #stat = new Stat();
+
   constructor(manifest: Manifest, grants: readonly GrantedFd[]) {
-    for (const { name, kind, rights, fd, clock } of grants) {
+    for (const { name, kind, rights, fd, clock, deviceBytes = 0 } of grants) {
       if (kind === "clock") this.#grantClock(clock);
       if (fd === NO_FD) continue;
-      const [read, write] = [rights.includes("read"), rights.includes("write")];
-      this.#files[wasiFdOf(manifest, name)] = { fd, read, write };
+      const functions = new Set(importsOf(kind, rights));
+      this.#files[wasiFdOf(manifest, name)] = { fd, functions, deviceBytes };
     }
+    this.#random = this.#files.find((file) => file?.functions.has("random_get"));
   }
 
   link(): Record<string, ImportedCall> {
@@ -87,7 +98,12 @@ export class GrantedFiles implements World {
       fd_pread: this.fd_pread.bind(this),
       fd_write: this.fd_write.bind(this),
       fd_pwrite: this.fd_pwrite.bind(this),
+      fd_filestat_get: this.fd_filestat_get.bind(this),
+      fd_filestat_set_size: this.fd_filestat_set_size.bind(this),
+      fd_datasync: this.fd_datasync.bind(this),
+      fd_sync: this.fd_sync.bind(this),
       clock_time_get: this.clock_time_get.bind(this),
+      random_get: this.random_get.bind(this),
     };
   }
 
@@ -114,32 +130,70 @@ export class GrantedFiles implements World {
   // legal, and one system call on one granted descriptor is all that the filter has to allow.
 
   fd_read(fd: number, iovs: number, count: number, nread: number): number {
-    const refused = this.#use(fd, "read") || this.#place(iovs, count) || this.#check(nread);
+    const refused = this.#use(fd, "fd_read") || this.#place(iovs, count) || this.#check(nread);
     return refused || this.#finish(read(this.#fd, this.#address, this.#bytes), nread);
   }
 
   fd_write(fd: number, iovs: number, count: number, nwritten: number): number {
-    const refused = this.#use(fd, "write") || this.#place(iovs, count) || this.#check(nwritten);
+    const refused = this.#use(fd, "fd_write") || this.#place(iovs, count) || this.#check(nwritten);
     return refused || this.#finish(write(this.#fd, this.#address, this.#bytes), nwritten);
   }
 
   fd_pread(fd: number, iovs: number, count: number, offset: bigint, nread: number): number {
-    const refused = this.#use(fd, "read") || this.#place(iovs, count) || this.#check(nread);
+    const refused = this.#use(fd, "fd_pread") || this.#place(iovs, count) || this.#check(nread);
     if (refused) return refused;
     return this.#finish(pread64(this.#fd, this.#address, this.#bytes, offset), nread);
   }
 
   fd_pwrite(fd: number, iovs: number, count: number, offset: bigint, nwritten: number): number {
-    const refused = this.#use(fd, "write") || this.#place(iovs, count) || this.#check(nwritten);
+    const refused = this.#use(fd, "fd_pwrite") || this.#place(iovs, count) || this.#check(nwritten);
     if (refused) return refused;
     return this.#finish(pwrite64(this.#fd, this.#address, this.#bytes, offset), nwritten);
   }
 
+  fd_filestat_get(fd: number, at: number): number {
+    const refused = this.#use(fd, "fd_filestat_get") || this.#check(at, FILESTAT_BYTES);
+    if (refused) return refused;
+    if (this.#stat.get(this.#fd) < 0) return lastErrno();
+    const { deviceBytes } = this.#files[fd]!;
+    const { view } = this.#memory!;
+    writeFilestat(this.#stat.view, deviceBytes, { view, at: at >>> 0 });
+    return ERRNO_SUCCESS;
+  }
+
+  fd_filestat_set_size(fd: number, bytes: bigint): number {
+    return this.#use(fd, "fd_filestat_set_size") || this.#done(truncate(this.#fd, bytes));
+  }
+
+  fd_datasync(fd: number): number {
+    return this.#use(fd, "fd_datasync") || this.#done(sync(this.#fd, "data"));
+  }
+
+  fd_sync(fd: number): number {
+    return this.#use(fd, "fd_sync") || this.#done(sync(this.#fd, "all"));
+  }
+
+  /** Fills all of the buffer, or fails; a short read of /dev/urandom is not an end. */
+  random_get(at: number, bytes: number): number {
+    if (this.#random === undefined) return ERRNO_NOTCAPABLE;
+    const refused = this.#check(at, bytes >>> 0);
+    if (refused) return refused;
+    if (bytes >>> 0 > IO_BYTES_MAX) return ERRNO_INVAL;
+    for (let done = 0; done < bytes; ) {
+      const { address } = this.#memory!;
+      const count = read(this.#random.fd, address + (at >>> 0) + done, bytes - done);
+      if (count < 0) return lastErrno();
+      if (count === 0) return ERRNO_IO;
+      done += count;
+    }
+    return ERRNO_SUCCESS;
+  }
+
   /** Finds the granted descriptor behind `fd`: 0, or the errno of its refusal. */
-  #use(fd: number, right: Right): number {
+  #use(fd: number, name: string): number {
     const file = this.#files[fd];
     if (!file) return ERRNO_BADF;
-    if (!file[right]) return ERRNO_NOTCAPABLE;
+    if (!file.functions.has(name)) return ERRNO_NOTCAPABLE;
     this.#fd = file.fd;
     return ERRNO_SUCCESS;
   }
@@ -168,8 +222,14 @@ export class GrantedFiles implements World {
   }
 
   /** Whether a result fits at `at`: asked before the call, or bytes would be lost. */
-  #check(at: number): number {
-    return this.#memory!.contains(at >>> 0, 4) ? ERRNO_SUCCESS : ERRNO_FAULT;
+  #check(at: number, bytes = 4): number {
+    this.#memory!.update();
+    return this.#memory!.contains(at >>> 0, bytes) ? ERRNO_SUCCESS : ERRNO_FAULT;
+  }
+
+  /** Translates the result of a finished call that counts nothing. */
+  #done(result: number): number {
+    return result < 0 ? lastErrno() : ERRNO_SUCCESS;
   }
 
   /** Stores the count of a finished call at `at`, or translates its errno. */

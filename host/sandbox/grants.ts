@@ -1,87 +1,35 @@
-// One grant, three walls. Everything that a granted capability means is one row of one table: the
-// access mode its descriptor is opened with, its WASI rights, the functions that link inside Wasm,
-// and for each of those the system calls that the process may make on that descriptor and no other.
-// There is no second list to keep in step: a new kind of capability is a new row.
+// Ask, then grant: what a module asks for in its manifest, what the command line gives, and what
+// follows from the two (the table is in grant-kinds.ts).
 
-import { closeSync, constants, fstatSync, openSync } from "node:fs";
 import { VmmError } from "../errors.js";
-import { fcntl, syscall } from "../ffi/libc.js";
-import type { Capability, GrantKind, Manifest, ModuleFacts, Right } from "./manifest.js";
-import { syscallNumber } from "./syscalls.js";
+import {
+  faultOfWhat,
+  formsOf,
+  type GrantedCall,
+  type GrantKind,
+  kindRow,
+  linksOf,
+  type Right,
+} from "./grant-kinds.js";
+import type { Capability, Manifest, ModuleFacts } from "./manifest.js";
 
-export type { GrantKind, Right } from "./manifest.js";
+export type { GrantedCall, GrantKind, Right } from "./grant-kinds.js";
 
-/** The import module whose functions the table below names. */
+/** The import module whose functions the table names. */
 export const WASI_MODULE = "wasi_snapshot_preview1";
 /** Inside Wasm the first capability of the manifest is this descriptor; 0–2 do not exist. */
 export const WASI_FD_FIRST = 3;
 
-const { O_RDONLY, O_WRONLY, O_RDWR, O_NONBLOCK, O_NOCTTY } = constants;
-/** fcntl.h: set the file status flags. */
-const F_SETFL = 4;
-/** unistd.h */
-const SEEK_SET = 0;
-
-/** Rights of wasi_snapshot_preview1, as in its witx file. */
-export const WASI_RIGHTS = {
-  fd_read: 1n << 1n,
-  fd_seek: 1n << 2n,
-  fd_write: 1n << 6n,
-} as const;
-
-/** A system call that takes the granted descriptor as its first argument. */
-export interface GrantedCall {
-  syscall: string;
-  reason: string;
-}
-
-interface GrantRow {
-  /** Access mode of open(2). */
-  access: number;
-  wasiRights: bigint;
-  /** Functions that link inside Wasm, and what each of them needs outside. */
-  imports: Record<string, GrantedCall[]>;
-}
-
-/** A right that a kind does not have has no row: the manifest cannot ask for it (manifest.ts). */
-const GRANTS: Record<GrantKind, Partial<Record<Right, GrantRow>>> = {
-  file: {
-    read: {
-      access: O_RDONLY,
-      wasiRights: WASI_RIGHTS.fd_read | WASI_RIGHTS.fd_seek,
-      imports: {
-        fd_read: [{ syscall: "read", reason: "the module reads this grant from its position" }],
-        fd_pread: [{ syscall: "pread64", reason: "the module reads this grant at an offset" }],
-      },
-    },
-    write: {
-      access: O_WRONLY,
-      wasiRights: WASI_RIGHTS.fd_write | WASI_RIGHTS.fd_seek,
-      imports: {
-        fd_write: [{ syscall: "write", reason: "the module writes this grant at its position" }],
-        fd_pwrite: [{ syscall: "pwrite64", reason: "the module writes this grant at an offset" }],
-      },
-    },
-  },
-  // No descriptor stands for a clock: every process may read both, so this wall is the link's alone
-  // (wasi_snapshot_preview1.ts).
-  clock: { read: { access: O_RDONLY, wasiRights: 0n, imports: { clock_time_get: [] } } },
-};
-
-/** What may stand after `clock:`; the time of day includes the monotonic clock. */
-const CLOCKS = ["monotonic", "realtime"] as const;
-export type ClockName = (typeof CLOCKS)[number];
-
-/** What can be granted of each kind, for messages and for what only asks what would follow. */
-export const EXAMPLES: Readonly<Record<GrantKind, string>> = { file: "PATH", clock: "monotonic" };
-
 /** Instead of the descriptor of a grant that has none. */
 export const NO_FD = -1;
+
+/** What may be granted of a clock. */
+export type ClockName = "monotonic" | "realtime";
 
 /** What the command line gives: `file:/dev/urandom:ro`. */
 export interface GrantSpec {
   kind: GrantKind;
-  /** For a file, its path; for a clock, which one. */
+  /** For a file, its path; grant-kinds.ts has the others. */
   what: string;
   rights: Right[];
 }
@@ -99,34 +47,23 @@ export interface GrantedFd {
   fd: number;
   /** Of a clock: which one. */
   clock?: ClockName;
-}
-
-function rowsOf(kind: GrantKind, rights: readonly Right[]): GrantRow[] {
-  return rights.flatMap((right) => GRANTS[kind][right] ?? []);
-}
-
-/** Access mode of open(2) for a grant; O_RDONLY has no bits, so modes do not simply add up. */
-export function openFlagsOf(kind: GrantKind, rights: readonly Right[]): number {
-  const modes = new Set(rowsOf(kind, rights).map((row) => row.access));
-  const [only] = modes;
-  return modes.size === 1 ? only! : O_RDWR;
-}
-
-/** WASI rights of the descriptor inside Wasm. */
-export function wasiRightsOf(kind: GrantKind, rights: readonly Right[]): bigint {
-  return rowsOf(kind, rights).reduce((all, row) => all | row.wasiRights, 0n);
+  /** Bytes of a block device, of which fstat(2) does not know the size. */
+  deviceBytes?: number;
 }
 
 /** Names of the WASI functions that this grant links, and no others. */
 export function importsOf(kind: GrantKind, rights: readonly Right[]): string[] {
-  return rowsOf(kind, rights).flatMap((row) => Object.keys(row.imports));
+  return [...linksOf(kind, rights).keys()];
 }
 
 /**
  * System calls that a grant needs for the functions `imported`; nothing for what is not imported.
  */
-export function callsOf(grant: GrantedFd, imported: ReadonlySet<string>): GrantedCall[] {
-  const entries = rowsOf(grant.kind, grant.rights).flatMap((row) => Object.entries(row.imports));
+export function callsOf(
+  grant: Pick<GrantedFd, "kind" | "rights">,
+  imported: ReadonlySet<string>,
+): GrantedCall[] {
+  const entries = [...linksOf(grant.kind, grant.rights)];
   return entries.flatMap(([name, calls]) => (imported.has(name) ? calls : []));
 }
 
@@ -159,13 +96,13 @@ export function checkImports({
   }
 }
 
-function grantError(message: string): VmmError {
+export function grantError(message: string): VmmError {
   return new VmmError("ERR_GRANT", message);
 }
 
 /** Whether a descriptor stands for a grant of this kind. */
 export function hasFd(kind: GrantKind): boolean {
-  return kind !== "clock";
+  return kindRow(kind).isBare !== true;
 }
 
 /** The descriptors of these grants in a process that has them from `first` on, without gaps. */
@@ -177,11 +114,9 @@ export function placeGrants<T extends { kind: GrantKind }>(
   return grants.map((grant) => ({ ...grant, fd: hasFd(grant.kind) ? next++ : NO_FD }));
 }
 
-function clockOf({ name, kind, what }: Omit<ResolvedGrant, "rights">): ClockName {
-  const found = CLOCKS.find((clock) => clock === what);
-  if (found !== undefined) return found;
-  const known = CLOCKS.map((clock) => `${kind}:${clock}`).join(" or ");
-  throw grantError(`Cannot grant ${name}=${kind}:${what}: there is no such clock, try ${known}`);
+/** The descriptors of grants that have one. */
+export function fdsOf(granted: readonly { fd: number }[]): number[] {
+  return granted.map(({ fd }) => fd).filter((fd) => fd !== NO_FD);
 }
 
 function resolve(capability: Capability, { kind, what, rights }: GrantSpec): ResolvedGrant {
@@ -197,8 +132,11 @@ function resolve(capability: Capability, { kind, what, rights }: GrantSpec): Res
     throw grantError(`Cannot grant ${name} with ${excess.join("+")}: the device asks for ${asked}`);
   }
   if (rights.length === 0) throw grantError(`Cannot grant ${name}: without any right`);
-  if (kind === "clock") clockOf({ name, kind, what });
-  return { name, kind, what, rights };
+  const fault = faultOfWhat(kind, what);
+  if (fault === undefined) return { name, kind, what, rights };
+  throw grantError(
+    `Cannot grant ${name}=${kind}:${what}: ${fault}, try ${formsOf(kind).join(" or ")}`,
+  );
 }
 
 /**
@@ -222,59 +160,10 @@ export function resolveGrants(
     const spec = Object.hasOwn(given, capability.name) ? given[capability.name] : undefined;
     if (spec !== undefined) return [resolve(capability, spec)];
     if (!capability.required) return [];
-    const example = `--grant ID.${capability.name}=${capability.kind}:${EXAMPLES[capability.kind]}`;
+    const { name, kind } = capability;
+    const example = `--grant ID.${name}=${formsOf(kind)[0]}`;
     throw grantError(
       `Cannot start device ${device}: ${capability.name} is missing, try ${example}`,
     );
   });
-}
-
-/** The descriptors of grants that have one. */
-export function fdsOf(granted: readonly { fd: number }[]): number[] {
-  return granted.map(({ fd }) => fd).filter((fd) => fd !== NO_FD);
-}
-
-function openFile({ name, kind, what, rights }: ResolvedGrant): number {
-  // O_NONBLOCK: opening a FIFO must not wait for its other end, and the VMM with it. libuv adds
-  // O_CLOEXEC, so no other device inherits the descriptor.
-  const fd = openSync(what, openFlagsOf(kind, rights) | O_NONBLOCK | O_NOCTTY);
-  const stat = fstatSync(fd);
-  if (stat.isFile() || stat.isCharacterDevice() || stat.isBlockDevice()) {
-    fcntl(fd, F_SETFL, 0);
-    return fd;
-  }
-  closeSync(fd);
-  throw grantError(`Cannot grant ${name}=${kind}:${what}: it is neither a file nor a device`);
-}
-
-/**
- * Opens what was granted, with no more access than its rights need. The caller closes the
- * descriptors.
- *
- * @throws VmmError ERR_GRANT if one cannot be opened; none stays open then
- */
-export function openGrants(grants: readonly ResolvedGrant[]): GrantedFd[] {
-  const opened: GrantedFd[] = [];
-  try {
-    for (const grant of grants) {
-      const { name, kind, rights } = grant;
-      if (kind === "clock") opened.push({ name, kind, rights, fd: NO_FD, clock: clockOf(grant) });
-      else opened.push({ name, kind, rights, fd: openFile(grant) });
-    }
-    return opened;
-  } catch (cause) {
-    for (const fd of fdsOf(opened)) closeSync(fd);
-    if (cause instanceof VmmError) throw cause;
-    const { name, kind, what } = grants[opened.length]!;
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new VmmError("ERR_GRANT", `Cannot grant ${name}=${kind}:${what}: ${reason}`, { cause });
-  }
-}
-
-/**
- * Makes what was granted as it was when it was opened, for the next one that uses it: at its start.
- * What has no position (a terminal) is left alone.
- */
-export function rewindGrants(granted: readonly GrantedFd[]): void {
-  for (const fd of fdsOf(granted)) syscall(syscallNumber("lseek"), fd, 0, SEEK_SET, 0, 0, 0);
 }

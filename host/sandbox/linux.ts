@@ -79,6 +79,8 @@ export const IOCTL = {
   /** Bytes that were sent and that the peer has not read. */
   SIOCOUTQ: 0x5411,
   TIOCGWINSZ: 0x5413,
+  /** linux/fs.h: bytes of a block device. */
+  BLKGETSIZE64: 0x8008_1272,
 } as const;
 
 /** linux/mount.h */

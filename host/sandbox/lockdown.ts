@@ -14,7 +14,7 @@ import {
 } from "./bpf.js";
 import { handOver } from "./denial.js";
 import { GRANT_FD_FIRST, SOCKET_FD, STDERR_FD } from "./descriptors.js";
-import { fdsOf, type GrantedFd } from "./grants.js";
+import { fdsOf, type GrantedFd, type Right } from "./grants.js";
 import { Filter } from "./install.js";
 import { denyEverything } from "./landlock.js";
 import { CAPABILITY, PRCTL, RLIMIT, SECCOMP, SIGNAL } from "./linux.js";
@@ -128,8 +128,9 @@ function limitResources(grants: readonly GrantedFd[]): void {
     RLIMIT_NPROC: 0,
     RLIMIT_SIGPENDING: 0,
   };
-  const writes = grants.some(({ rights }) => rights.includes("write"));
-  if (!writes) limits.RLIMIT_FSIZE = 0;
+  const writes: readonly Right[] = ["write", "append"];
+  const grows = grants.some(({ rights }) => rights.some((right) => writes.includes(right)));
+  if (!grows) limits.RLIMIT_FSIZE = 0;
   const rlimit64 = Mapping.anonymous(16);
   for (const [name, value] of Object.entries(limits)) {
     rlimit64.view.setBigUint64(0, BigInt(value), true);

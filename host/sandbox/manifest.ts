@@ -4,6 +4,7 @@
 
 import { VmmError } from "../errors.js";
 import { CONTRACT } from "./contract.js";
+import { GRANT_KIND_NAMES, type GrantKind, RIGHTS, type Right, rightsOf } from "./grant-kinds.js";
 import { type ImportedFunction, type MemoryLimits, readSections } from "./sections.js";
 import { checkExports, type Export } from "./signatures.js";
 
@@ -33,17 +34,10 @@ const FEATURES = /^0x[0-9a-f]{1,16}$/;
 /** Bits of a device's own: the others are the transport's, or reserved (virtio v1.2 §2.2). */
 const DEVICE_FEATURES = 0xff_ffffn | (0x3fffn << 50n);
 
-const RIGHTS = ["read", "write"] as const;
 /** Types of options, in the order of their codes in devices-as/sdk/option.ts. */
 export const OPTION_TYPES = ["number", "flag", "text"] as const;
-export type Right = (typeof RIGHTS)[number];
-const GRANT_KINDS = ["file", "clock"] as const;
-export type GrantKind = (typeof GRANT_KINDS)[number];
-/** The rights that there are to each kind. */
-export const RIGHTS_OF: Readonly<Record<GrantKind, readonly Right[]>> = {
-  file: RIGHTS,
-  clock: ["read"],
-};
+
+export type { GrantKind, Right } from "./grant-kinds.js";
 
 /** Something outside the module that it asks for by name. */
 export interface Capability {
@@ -139,15 +133,15 @@ function capabilityOf(value: unknown, index: number): Capability {
   const what = `capabilities[${index}]`;
   const json = objectOf(value, "kind name required rights", what);
   const rights = arrayOf(json.rights, RIGHTS.length, `${what}.rights`);
-  const kind = oneOf(json.kind, GRANT_KINDS, `${what}.kind`);
   const required = json.required;
   need(typeof required === "boolean", `${what}.required: ${shown(required)}, expected a boolean`);
   need(rights.length > 0, `${what}.rights: none`);
   need(new Set(rights).size === rights.length, `${what}.rights: one is named twice`);
+  const kind = oneOf(json.kind, GRANT_KIND_NAMES, `${what}.kind`);
   return {
     name: nameOf(json.name, `${what}.name`),
     kind,
-    rights: rights.map((right) => oneOf(right, RIGHTS_OF[kind], `${what}.rights`)),
+    rights: rights.map((right) => oneOf(right, rightsOf(kind), `${what}.rights`)),
     required,
   };
 }

@@ -1,6 +1,7 @@
 // The system calls that a device process may make, as data: one rule a line, each with its reason.
 // What is not listed here kills the process.
 
+import { VmmError } from "../errors.js";
 import {
   MAP_ANONYMOUS,
   MAP_NORESERVE,
@@ -10,7 +11,14 @@ import {
   PROT_WRITE,
 } from "../ffi/memory.js";
 import { GRANT_FD_FIRST, SOCKET_FD } from "./descriptors.js";
-import { callsOf, type GrantedFd, placeGrants, type ResolvedGrant, WASI_MODULE } from "./grants.js";
+import {
+  callsOf,
+  type GrantedCall,
+  type GrantedFd,
+  placeGrants,
+  type ResolvedGrant,
+  WASI_MODULE,
+} from "./grants.js";
 import type { ModuleFacts } from "./manifest.js";
 import type { ImportedFunction } from "./sections.js";
 import { syscallNumber } from "./syscalls.js";
@@ -43,6 +51,9 @@ export interface PolicyInput {
   /** What the module imports: a function that it does not import needs no system call. */
   imports: readonly ImportedFunction[];
 }
+
+/** System calls of one device: a tenth of what a program uses, and what a reviewer can take in. */
+export const SYSCALLS_MAX = 20;
 
 const ALL_BITS = 0xffff_ffff_ffff_ffffn;
 /** The kernel reads an `int` argument from the lower half of the register and ignores the rest. */
@@ -108,14 +119,20 @@ function memoryRules(): Rule[] {
   ];
 }
 
+/** One rule of a grant: the descriptor is one of `fds`, and the rest is what the table says. */
+export function grantedRule(call: GrantedCall, name: string, fds: readonly number[]): Rule {
+  const rest = Object.entries(call.exactly ?? {}).map(([arg, value]) =>
+    exactly(Number(arg), [value]),
+  );
+  return allow(call.syscall, `${name}: ${call.reason}`, oneOf(0, fds), ...rest);
+}
+
 /** The policy of one device process. */
 export function policyOf({ socketFd, grants, imports }: PolicyInput): Policy {
   const wasi = imports.filter(({ module }) => module === WASI_MODULE);
   const imported = new Set(wasi.map(({ name }) => name));
   const granted = grants.flatMap((grant) =>
-    callsOf(grant, imported).map(({ syscall, reason }) =>
-      allow(syscall, `${grant.name}: ${reason}`, fd(0, grant.fd)),
-    ),
+    callsOf(grant, imported).map((call) => grantedRule(call, grant.name, [grant.fd])),
   );
   return {
     rules: [
@@ -140,13 +157,22 @@ export function policyOf({ socketFd, grants, imports }: PolicyInput): Policy {
   };
 }
 
-/** The policy that a device process with these grants will have. */
+/**
+ * The policy that a device process with these grants will have.
+ *
+ * @throws VmmError ERR_MODULE for a module that would need more than SYSCALLS_MAX system calls
+ */
 export function policyOfDevice(
   { imports }: Pick<ModuleFacts, "imports">,
   resolved: readonly ResolvedGrant[],
 ): Policy {
   const grants = placeGrants(resolved, GRANT_FD_FIRST);
-  return policyOf({ socketFd: SOCKET_FD, grants, imports });
+  const policy = policyOf({ socketFd: SOCKET_FD, grants, imports });
+  const count = syscallsOf(policy).length;
+  if (count <= SYSCALLS_MAX) return policy;
+  const message = `Cannot use this module: its process would need ${count} system calls`;
+  const hint = "make two devices of it, or import fewer functions";
+  throw new VmmError("ERR_MODULE", `${message}, ${SYSCALLS_MAX} is the most: ${hint}`);
 }
 
 /** The distinct system calls of a policy, in the order of its rules. */

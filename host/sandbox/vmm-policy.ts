@@ -7,7 +7,7 @@ import { MAP_ANONYMOUS, MAP_FIXED, MAP_NORESERVE, MAP_PRIVATE } from "../ffi/mem
 import { SECCOMP_IOCTL_NOTIF_RECV, SECCOMP_IOCTL_NOTIF_SEND } from "./denial.js";
 import { callsOf, type GrantedFd, NO_FD, WASI_MODULE } from "./grants.js";
 import { FCNTL, IOCTL, SIGNAL, WAIT } from "./linux.js";
-import { allow, fd, is, masked, oneOf, type Policy, type Rule } from "./policy.js";
+import { allow, fd, grantedRule, is, masked, oneOf, type Policy, type Rule } from "./policy.js";
 import type { ImportedFunction } from "./sections.js";
 
 /** sys/socket.h, asm-generic/socket.h */
@@ -127,11 +127,10 @@ function inlineRules({ id, grants, imports }: InlineDevice): Rule[] {
   const imported = new Set(wasi.map(({ name }) => name));
   return grants.flatMap((grant) => {
     if (grant.fd === NO_FD) return [];
+    const name = `${id}.${grant.name}`;
     return [
-      allow("lseek", `${id}.${grant.name}: its next instance begins at the start`, fd(0, grant.fd)),
-      ...callsOf(grant, imported).map(({ syscall, reason }) =>
-        allow(syscall, `${id}.${grant.name}: ${reason}`, fd(0, grant.fd)),
-      ),
+      allow("lseek", `${name}: its next instance begins at the start`, fd(0, grant.fd)),
+      ...callsOf(grant, imported).map((call) => grantedRule(call, name, [grant.fd])),
     ];
   });
 }

@@ -115,7 +115,8 @@ test("parseGrant() reads ID.NAME=KIND:WHAT and grants reading only by default", 
   });
 });
 
-test("parseGrant() reads the rights ro, wo and rw", () => {
+test("parseGrant() reads the rights ro, wo, rw and ap", () => {
+  assert.equal(parseGrant("a0.b=file:x:ap").grant.rights, ["append"]);
   assert.equal(parseGrant("a0.b=file:x:ro").grant.rights, ["read"]);
   assert.equal(parseGrant("a0.b=file:x:wo").grant.rights, ["write"]);
   assert.equal(parseGrant("a0.b=file:x:rw").grant.rights, ["read", "write"]);
@@ -147,9 +148,26 @@ test("parseGrant() refuses a kind that nobody knows and a grant of nothing", () 
   assert.throws(() => parseGrant("a0.__proto__=file:x"), /it is not ID\.NAME/);
 });
 
+test("parseGrant() shows what to type when a kind does not have a right, or a source", () => {
+  assert.throws(
+    () => parseGrant("a0.b=random:urandom:rw"),
+    /^Cannot grant a0\.b: a random cannot be granted as "rw"\n.*--grant a0\.b=random:urandom$/,
+  );
+  assert.throws(
+    () => parseGrant("a0.b=random:dice"),
+    /"dice": there is no such random\n.*--grant a0\.b=random:urandom$/,
+  );
+  assert.throws(() => parseGrant("a0.b=file:"), /it is not ID/);
+});
+
 test("parseGrant() reads a clock", () => {
   const grant = { kind: "clock", what: "realtime", rights: ["read"] };
   assert.equal(parseGrant("a0.now=clock:realtime").grant, grant);
+});
+
+test("parseGrant() grants random:urandom for reading", () => {
+  const grant = { kind: "random", what: "urandom", rights: ["read"] };
+  assert.equal(parseGrant("a0.b=random:urandom").grant, grant);
 });
 
 test.run();

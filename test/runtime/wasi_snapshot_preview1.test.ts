@@ -3,11 +3,13 @@ import os from "node:os";
 import path from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { writeFilestat } from "../../host/runtime/file-calls.js";
 import { LinearMemory } from "../../host/runtime/linear-memory.js";
 import {
   ERRNO_BADF,
   ERRNO_FAULT,
   ERRNO_INVAL,
+  ERRNO_IO,
   ERRNO_NOTCAPABLE,
   ERRNO_SUCCESS,
   GrantedFiles,
@@ -15,7 +17,7 @@ import {
   IOVECS_MAX,
 } from "../../host/runtime/wasi_snapshot_preview1.js";
 import { NO_FD } from "../../host/sandbox/grants.js";
-import type { Right } from "../../host/sandbox/manifest.js";
+import type { GrantKind, Right } from "../../host/sandbox/manifest.js";
 import { manifest, pattern } from "./support.js";
 
 const PAGE = 65536;
@@ -34,15 +36,20 @@ class Guest {
   readonly files: GrantedFiles;
   readonly fd: number;
 
-  constructor(file: string, rights: Right[] = ["read", "write"], pages = 1) {
-    this.fd = fs.openSync(file, rights.includes("write") ? "r+" : "r");
+  constructor(
+    file: string,
+    rights: Right[] = ["read", "write"],
+    pages = 1,
+    kind: GrantKind = "file",
+  ) {
+    this.fd = fs.openSync(file, rights.includes("read") && rights.length === 1 ? "r" : "r+");
     this.memory = new WebAssembly.Memory({ initial: pages, maximum: 64 });
-    const capability = { kind: "file" as const, rights, required: false };
+    const capability = { kind, rights, required: false };
     const names = [
       { ...capability, name: "image" },
       { ...capability, name: "log" },
     ];
-    const grants = [{ name: "image", kind: "file" as const, rights, fd: this.fd }];
+    const grants = [{ name: "image", kind, rights, fd: this.fd }];
     this.files = new GrantedFiles(manifest({ capabilities: names }), grants);
     this.files.attach(new WebAssembly.Instance(EMPTY), new LinearMemory(this.memory));
   }
@@ -191,6 +198,87 @@ test("fd_pread() refuses a negative offset", () => {
   const guest = new Guest(fileWith(pattern(20)));
   guest.iovecs([1000, 2]);
   assert.is(guest.files.fd_pread(3, IOVS, 1, -1n, COUNT), ERRNO_INVAL);
+});
+
+/** Where a `filestat` goes. */
+const STAT_AT = 3000;
+
+test("fd_filestat_get() tells type, size and time of a file", () => {
+  const file = fileWith(pattern(777));
+  fs.utimesSync(file, 1000, 2000.5);
+  const guest = new Guest(file, ["read"]);
+  assert.is(guest.files.fd_filestat_get(3, STAT_AT), ERRNO_SUCCESS);
+  const word = (index: number) => guest.view.getBigUint64(STAT_AT + index * 8, true);
+  const { dev, ino } = fs.statSync(file, { bigint: true });
+  assert.equal([0, 1, 2, 3, 4].map(word), [dev, ino, 4n, 1n, 777n]);
+  assert.equal([5, 6].map(word), [1000_000_000_000n, 2000_500_000_000n]);
+});
+
+test("fd_filestat_get() writes all 64 bytes inside the memory or none", () => {
+  const guest = new Guest(fileWith(pattern(9)), ["read"]);
+  assert.is(guest.files.fd_filestat_get(3, PAGE - 63), ERRNO_FAULT);
+  assert.is(guest.files.fd_filestat_get(3, -8), ERRNO_FAULT);
+  assert.equal(guest.bytes(PAGE - 63, 63), new Uint8Array(63));
+  assert.is(guest.files.fd_filestat_get(3, PAGE - 64), ERRNO_SUCCESS);
+});
+
+test("fd_filestat_get() takes the size of a block device from who opened it", () => {
+  const stat = new DataView(new ArrayBuffer(144));
+  stat.setUint32(24, 0o060660, true); // st_mode: S_IFBLK
+  const view = new DataView(new ArrayBuffer(64));
+  writeFilestat(stat, 4096, { view, at: 0 });
+  assert.equal([view.getUint8(16), view.getBigUint64(32, true)], [1, 4096n]);
+});
+
+test("fd_filestat_set_size() makes a file larger and smaller, where it may be written", () => {
+  const file = fileWith(pattern(20));
+  const guest = new Guest(file);
+  for (const bytes of [4096, 3]) {
+    assert.is(guest.files.fd_filestat_set_size(3, BigInt(bytes)), ERRNO_SUCCESS);
+    assert.is(fs.statSync(file).size, bytes);
+  }
+  assert.is(guest.files.fd_filestat_set_size(3, -1n), ERRNO_INVAL);
+  const reader = new Guest(file, ["read"]);
+  assert.is(reader.files.fd_filestat_set_size(3, 0n), ERRNO_NOTCAPABLE);
+  const appender = new Guest(file, ["append"]);
+  assert.is(appender.files.fd_filestat_set_size(3, 0n), ERRNO_NOTCAPABLE);
+  assert.is(fs.statSync(file).size, 3);
+});
+
+test("fd_datasync() and fd_sync() need a file that can be written", () => {
+  const guest = new Guest(fileWith(pattern(20)));
+  assert.equal([guest.files.fd_datasync(3), guest.files.fd_sync(3)], [0, 0]);
+  const reader = new Guest(fileWith(pattern(20)), ["read"]);
+  assert.is(reader.files.fd_datasync(3), ERRNO_NOTCAPABLE);
+  assert.is(reader.files.fd_sync(3), ERRNO_NOTCAPABLE);
+  assert.is(guest.files.fd_datasync(4), ERRNO_BADF);
+});
+
+/** A module's world with random:urandom, and with what else is at its descriptor. */
+function randomGuest(source: string, pages = 1): Guest {
+  return new Guest(source, ["read"], pages, "random");
+}
+
+test("random_get() fills all that was asked for, and nothing beside it", () => {
+  const guest = randomGuest("/dev/urandom");
+  assert.is(guest.files.random_get(1000, 300), ERRNO_SUCCESS);
+  assert.ok(new Set(guest.bytes(1000, 300)).size > 100);
+  assert.equal(guest.bytes(1300, 100), new Uint8Array(100));
+  assert.is(guest.files.random_get(PAGE - 3, 4), ERRNO_FAULT);
+  assert.is(guest.files.random_get(0, -1), ERRNO_FAULT);
+});
+
+test("random_get() fails where less comes than was asked for, and of more than 1 MiB", () => {
+  const short = randomGuest(fileWith(pattern(10)));
+  assert.is(short.files.random_get(1000, 11), ERRNO_IO);
+  assert.is(randomGuest("/dev/zero", 32).files.random_get(0, IO_BYTES_MAX + 1), ERRNO_INVAL);
+});
+
+test("random_get() needs a grant of its own: a file that can be read is none", () => {
+  const guest = new Guest("/dev/urandom", ["read"]);
+  assert.is(guest.files.random_get(1000, 4), ERRNO_NOTCAPABLE);
+  assert.equal(guest.bytes(1000, 4), new Uint8Array(4));
+  assert.is(randomGuest("/dev/urandom").files.fd_read(3, 0, 0, COUNT), ERRNO_NOTCAPABLE);
 });
 
 /** A module's view of the world with one clock granted, or none; what a clock says goes to 16. */

@@ -9,19 +9,22 @@ import { VmmError } from "../../host/errors.js";
 import { fcntl, ioctl } from "../../host/ffi/libc.js";
 import { Mapping } from "../../host/ffi/memory.js";
 import {
+  formsOf,
+  GRANT_KIND_NAMES,
+  kindRow,
+  rightsOf,
+  rightsOfWord,
+} from "../../host/sandbox/grant-kinds.js";
+import { openFlagsOf, openGrants, rewindGrants } from "../../host/sandbox/grant-open.js";
+import {
   checkImports,
   fdsOf,
   type GrantSpec,
   importsOf,
   NO_FD,
-  openFlagsOf,
-  openGrants,
   placeGrants,
   resolveGrants,
-  rewindGrants,
-  WASI_RIGHTS,
   wasiFdOf,
-  wasiRightsOf,
 } from "../../host/sandbox/grants.js";
 import {
   type Capability,
@@ -117,16 +120,32 @@ test("resolveGrants() is not confused by names of Object.prototype", () => {
   assert.equal(resolveGrants(manifest, {}), []);
 });
 
-test("one row gives the access mode, the WASI rights and the functions that link", () => {
-  assert.is(openFlagsOf("file", ["read"]), fs.constants.O_RDONLY);
-  assert.is(openFlagsOf("file", ["write"]), fs.constants.O_WRONLY);
-  assert.is(openFlagsOf("file", ["read", "write"]), fs.constants.O_RDWR);
-  const { fd_read, fd_seek, fd_write } = WASI_RIGHTS;
-  assert.is(wasiRightsOf("file", ["read"]), fd_read | fd_seek);
-  assert.is(wasiRightsOf("file", ["write"]), fd_write | fd_seek);
-  assert.equal(importsOf("file", ["read"]), ["fd_read", "fd_pread"]);
-  assert.equal(importsOf("file", ["write"]), ["fd_write", "fd_pwrite"]);
+test("one row gives the access mode and the functions that link", () => {
+  const { O_RDONLY, O_WRONLY, O_RDWR, O_APPEND } = fs.constants;
+  assert.is(openFlagsOf(["read"]), O_RDONLY);
+  assert.is(openFlagsOf(["write"]), O_WRONLY);
+  assert.is(openFlagsOf(["read", "write"]), O_RDWR);
+  assert.is(openFlagsOf(["append"]), O_WRONLY | O_APPEND);
+  assert.is(openFlagsOf(["read", "append"]), O_RDWR | O_APPEND);
+  assert.equal(importsOf("file", ["read"]), ["fd_read", "fd_pread", "fd_filestat_get"]);
+  const appended = ["fd_write", "fd_filestat_get", "fd_datasync", "fd_sync"];
+  assert.equal(importsOf("file", ["append"]), appended);
+  assert.equal(
+    importsOf("file", ["write"]).filter((name) => !appended.includes(name)),
+    ["fd_pwrite", "fd_filestat_set_size"],
+  );
 });
+
+for (const kind of GRANT_KIND_NAMES) {
+  test(`each word of ${kind} stands for rights of its own, and each right has a word`, () => {
+    const { words } = kindRow(kind);
+    const meant = Object.values(words).map((rights) => [...rights].sort().join());
+    assert.is(new Set(meant).size, meant.length);
+    assert.equal(new Set(Object.values(words).flat()), new Set(rightsOf(kind)));
+    assert.is(new Set(formsOf(kind)).size % meant.length, 0);
+    assert.equal(rightsOfWord(kind), [...Object.values(words)[0]!]);
+  });
+}
 
 test("wasiFdOf() numbers capabilities from 3, granted or not", () => {
   const manifest = asking(capability("a", { required: false }), capability("b"));
@@ -160,6 +179,23 @@ test("openGrants() opens no more than the rights say", () => {
   const [writable] = openGrants([{ name: "a", ...file(what, "write") }]);
   assert.throws(() => fs.readSync(writable!.fd, Buffer.alloc(1)), /EBADF/);
   for (const { fd } of [readable!, writable!]) fs.closeSync(fd);
+});
+
+test("openGrants() lets append write at the end of a file and nowhere else", () => {
+  const what = temporaryFile("data", "content");
+  const [{ fd } = { fd: -1 }] = openGrants([{ name: "a", ...file(what, "append") }]);
+  fs.writeSync(fd, "!", 0);
+  assert.throws(() => fs.readSync(fd, Buffer.alloc(1)), /EBADF/);
+  fs.closeSync(fd);
+  assert.is(fs.readFileSync(what, "utf8"), "content!");
+});
+
+test("openGrants() gives random bytes of the kernel for random:urandom", () => {
+  const grant = { name: "a", kind: "random" as const, what: "urandom", rights: ["read" as const] };
+  const [{ fd } = { fd: -1 }] = openGrants([grant]);
+  assert.is(fs.readlinkSync(`/proc/self/fd/${fd}`), "/dev/urandom");
+  assert.throws(() => fs.writeSync(fd, "x"), /EBADF/);
+  fs.closeSync(fd);
 });
 
 test("openGrants() closes everything again when one cannot be opened, and names that one", () => {
@@ -222,9 +258,9 @@ function freeTerminal(): { master: number; name: string } {
 
 test("openGrants() gives a VMM that leads a session no controlling terminal", async () => {
   const { master, name } = freeTerminal();
-  const grants = new URL("../../host/sandbox/grants.js", import.meta.url);
+  const opener = new URL("../../host/sandbox/grant-open.js", import.meta.url);
   const program = `import { readFileSync } from "node:fs";
-    import { openGrants } from ${JSON.stringify(grants)};
+    import { openGrants } from ${JSON.stringify(opener)};
     openGrants([{ name: "tty", kind: "file", what: ${JSON.stringify(name)}, rights: ["read"] }]);
     const [, , , , terminal] = readFileSync("/proc/self/stat", "latin1").split(") ")[1].split(" ");
     console.log("terminal", terminal);`;

@@ -28,6 +28,7 @@ const INCLUDES = [
   "linux/wait.h",
   "asm/ioctls.h",
   "linux/sockios.h",
+  "linux/fs.h",
   "asm-generic/siginfo.h",
   "stddef.h",
 ];

@@ -3,12 +3,17 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { describeTests } from "../../host/cli/policy.js";
-import { importsOf, WASI_MODULE } from "../../host/sandbox/grants.js";
-import { type Policy, policyOf, policyOfDevice, syscallsOf } from "../../host/sandbox/policy.js";
+import { importsOf, type Right, WASI_MODULE } from "../../host/sandbox/grants.js";
+import {
+  type Policy,
+  policyOf,
+  policyOfDevice,
+  SYSCALLS_MAX,
+  syscallsOf,
+} from "../../host/sandbox/policy.js";
 import { SYSCALL_NUMBERS } from "../../host/sandbox/syscalls.js";
 
 const SYSCALLS_RNG_MAX = 12;
-const SYSCALLS_MAX = 20;
 /** PROT_READ | PROT_WRITE of asm-generic/mman-common.h. */
 const PROT_READ_WRITE = 3n;
 
@@ -16,7 +21,7 @@ function importing(...names: string[]): { module: string; name: string }[] {
   return names.map((name) => ({ module: WASI_MODULE, name }));
 }
 
-function deviceWith(rights: ("read" | "write")[], ...imports: string[]): Policy {
+function deviceWith(rights: Right[], ...imports: string[]): Policy {
   const grant = { name: "image", kind: "file" as const, rights, fd: 5 };
   return policyOf({ socketFd: 3, grants: [grant], imports: importing(...imports) });
 }
@@ -39,7 +44,7 @@ const FORBIDDEN = (
   "finit_module kexec_load reboot swapon personality mremap remap_file_pages shmat shmget " +
   "mq_open rt_sigaction rt_sigreturn rt_sigprocmask sigaltstack set_thread_area modify_ldt " +
   "name_to_handle_at open_by_handle_at link linkat symlink symlinkat unlink unlinkat rename " +
-  "mkdir rmdir chmod fchmod chown fchown truncate ftruncate fallocate splice tee vmsplice " +
+  "mkdir rmdir chmod fchmod chown fchown truncate fallocate splice tee vmsplice " +
   "sendfile copy_file_range getdents64 setpriority sched_setscheduler process_madvise"
 ).split(" ");
 
@@ -65,7 +70,9 @@ test("no policy allows a call that opens, creates, runs, traces or signals anyth
 });
 
 test("every rule that takes a descriptor tests it, against the socket or a grant", () => {
-  const withFd = new Set(["recvmsg", "sendmsg", "read", "pread64", "write", "pwrite64"]);
+  const withFd = new Set(
+    "recvmsg sendmsg read pread64 write pwrite64 fstat fdatasync fsync ftruncate".split(" "),
+  );
   const rules = everything.rules.filter(({ syscall }) => withFd.has(syscall));
   assert.is(rules.length, withFd.size);
   for (const { syscall, args } of rules) {
@@ -122,6 +129,15 @@ test("policyOf() opens no system call that the rights of a grant do not cover", 
   assert.not.ok(readOnly.includes("write") || readOnly.includes("pwrite64"));
   const writeOnly = syscallsOf(deviceWith(["write"], ...imports));
   assert.not.ok(writeOnly.includes("read") || writeOnly.includes("pread64"));
+});
+
+test("policyOf() lets only who may write change the size of a file", () => {
+  const imports = importsOf("file", ["read", "write", "append"]);
+  for (const right of ["read", "append"] as const) {
+    const syscalls = syscallsOf(deviceWith([right], ...imports));
+    assert.not.ok(syscalls.includes("ftruncate") || syscalls.includes("pwrite64"), right);
+  }
+  assert.ok(syscallsOf(deviceWith(["write"], ...imports)).includes("ftruncate"));
 });
 
 test("policyOf() takes only imports of WASI for WASI", () => {

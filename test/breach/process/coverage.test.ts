@@ -7,13 +7,15 @@ import path from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { compilePolicy } from "../../../host/sandbox/bpf.js";
+import { GRANT_KIND_NAMES, kindRow } from "../../../host/sandbox/grant-kinds.js";
 import {
   type GrantKind,
   importsOf,
   type ResolvedGrant,
+  type Right,
   WASI_MODULE,
 } from "../../../host/sandbox/grants.js";
-import { type Capability, inspectModule, RIGHTS_OF } from "../../../host/sandbox/manifest.js";
+import { type Capability, inspectModule } from "../../../host/sandbox/manifest.js";
 import { type Policy, policyOfDevice, type Rule } from "../../../host/sandbox/policy.js";
 import type { ImportedFunction } from "../../../host/sandbox/sections.js";
 import { skip } from "../../support/skip.js";
@@ -36,6 +38,7 @@ const DEVICES = path.dirname(RNG_MODULE);
 const GRANTED: Readonly<Record<GrantKind, () => ResolvedGrant>> = {
   file: imageGrant,
   clock: () => ({ name: "clock", kind: "clock", what: "monotonic", rights: ["read"] }),
+  random: () => ({ name: "random", kind: "random", what: "urandom", rights: ["read"] }),
 };
 
 interface Device {
@@ -56,16 +59,20 @@ function built(file: string): Device {
   return { name, module, imports, grants: manifest.capabilities.map(grantOf) };
 }
 
-/** A device that asks for all there is of a kind, and imports all that this links. */
-function greedy(kind: GrantKind): Device {
-  const grant: ResolvedGrant = { ...GRANTED[kind](), rights: [...RIGHTS_OF[kind]] };
-  const imports = importsOf(kind, grant.rights).map((name) => ({ module: WASI_MODULE, name }));
-  return { name: `all of ${kind}`, module: RNG_MODULE, imports, grants: [grant] };
+/** A device that was granted one kind with some rights, and imports all that this links. */
+function greedy(kind: GrantKind, rights: readonly Right[]): Device {
+  const grant: ResolvedGrant = { ...GRANTED[kind](), rights: [...rights] };
+  const imports = importsOf(kind, rights).map((name) => ({ module: WASI_MODULE, name }));
+  return { name: `a ${kind} to ${rights.join("+")}`, module: RNG_MODULE, imports, grants: [grant] };
 }
 
 const files = fs.readdirSync(DEVICES).filter((file) => file.endsWith(".wasm"));
-const kinds = Object.keys(GRANTED) as GrantKind[];
-const devices = [...files.map(built), ...kinds.map(greedy)];
+const devices = [
+  ...files.map(built),
+  ...GRANT_KIND_NAMES.flatMap((kind) =>
+    Object.values(kindRow(kind).words).map((rights) => greedy(kind, rights)),
+  ),
+];
 
 interface Performance {
   said: string | undefined;

@@ -34,6 +34,8 @@ const USUAL: Readonly<Record<string, (native: Native) => (number | bigint)[]>> =
   write: (native) => [0, native.room(BYTES), BYTES],
   pread64: (native) => [0, native.room(BYTES), BYTES, 0],
   pwrite64: (native) => [0, native.room(BYTES), BYTES, 0],
+  fdatasync: () => [0],
+  ftruncate: () => [0, 0],
   mmap: () => [0, PAGE_BYTES, 0, 0, -1, 0],
   mprotect: (native) => [page(native), PAGE_BYTES, 0],
   munmap: (native) => [page(native), PAGE_BYTES],

@@ -5,7 +5,7 @@ import { closeSync, constants, openSync } from "node:fs";
 import { fcntl, socketpair, syscall } from "../../../host/ffi/libc.js";
 import { Mapping } from "../../../host/ffi/memory.js";
 import { GRANT_FD_FIRST } from "../../../host/sandbox/descriptors.js";
-import { openGrants } from "../../../host/sandbox/grants.js";
+import { openGrants } from "../../../host/sandbox/grant-open.js";
 import { Launch } from "../../../host/sandbox/launcher.js";
 import { CLONE, PRCTL, SIGNAL } from "../../../host/sandbox/linux.js";
 import type { DeviceSetup } from "../../../host/sandbox/lockdown.js";

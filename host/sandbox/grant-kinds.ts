@@ -1,0 +1,145 @@
+// One grant, three walls. Everything that a granted capability means is one row of one table: what
+// may be granted and with which rights, the functions that link inside Wasm, and for each of those
+// the system calls that the process may make, on that descriptor and no other. There is no second
+// list to keep in step: a new kind of capability is a new row, and a function that opens it
+// (grant-open.ts).
+
+/** What a device may do with a grant; `append` writes at the end of a file and nowhere else. */
+export const RIGHTS = ["read", "write", "append", "connect", "listen"] as const;
+export type Right = (typeof RIGHTS)[number];
+
+/** A system call that takes the granted descriptor as its first argument. */
+export interface GrantedCall {
+  syscall: string;
+  reason: string;
+  /** Its descriptor is not the granted one but a connection that was accepted from it. */
+  onConnection?: true;
+  /** All 64 bits of other arguments, by their number. */
+  exactly?: Readonly<Record<number, number>>;
+}
+
+/** Functions of WASI by name, and what each of them needs outside. */
+type Links = Readonly<Record<string, readonly GrantedCall[]>>;
+
+interface KindRow {
+  /** What WHAT can be: a name for any path, or all words that there are. */
+  what: "PATH" | readonly string[];
+  /** No descriptor stands for it. */
+  isBare?: true;
+  /** RIGHTS of the command line; without any it is the first. `""` stands for no word at all. */
+  words: Readonly<Record<string, readonly Right[]>>;
+  /** By right: what of the capability's functions it lets the module use. */
+  links: Partial<Record<Right, Links>>;
+}
+
+const READ = "the module reads this grant from its position";
+const WRITE = "the module writes this grant at its position";
+
+const filestat: Links = {
+  fd_filestat_get: [{ syscall: "fstat", reason: "the module asks how large this grant is" }],
+};
+const sync: Links = {
+  fd_datasync: [{ syscall: "fdatasync", reason: "what the module wrote reaches the disk" }],
+  fd_sync: [{ syscall: "fsync", reason: "what the module wrote and the size reach the disk" }],
+};
+const write: Links = { fd_write: [{ syscall: "write", reason: WRITE }] };
+
+export const GRANT_KINDS = {
+  file: {
+    what: "PATH",
+    words: { ro: ["read"], wo: ["write"], rw: ["read", "write"], ap: ["append"] },
+    links: {
+      read: {
+        fd_read: [{ syscall: "read", reason: READ }],
+        fd_pread: [{ syscall: "pread64", reason: "the module reads this grant at an offset" }],
+        ...filestat,
+      },
+      write: {
+        ...write,
+        fd_pwrite: [{ syscall: "pwrite64", reason: "the module writes this grant at an offset" }],
+        ...filestat,
+        ...sync,
+        fd_filestat_set_size: [
+          { syscall: "ftruncate", reason: "the module makes this grant larger or smaller" },
+        ],
+      },
+      append: { ...write, ...filestat, ...sync },
+    },
+  },
+  // Every process may read both clocks, so this wall is the link's alone
+  // (wasi_snapshot_preview1.ts). The time of day includes the monotonic clock.
+  clock: {
+    what: ["monotonic", "realtime"],
+    isBare: true,
+    words: { "": ["read"] },
+    links: { read: { clock_time_get: [] } },
+  },
+  random: {
+    what: ["urandom"],
+    words: { "": ["read"] },
+    links: {
+      read: { random_get: [{ syscall: "read", reason: "the module asks for random bytes" }] },
+    },
+  },
+} as const satisfies Record<string, KindRow>;
+
+export type GrantKind = keyof typeof GRANT_KINDS;
+
+/** Names of all kinds, in the order of the table. */
+export const GRANT_KIND_NAMES = Object.keys(GRANT_KINDS) as GrantKind[];
+
+export function kindRow(kind: GrantKind): KindRow {
+  return GRANT_KINDS[kind];
+}
+
+/** All rights that a grant of this kind can have. */
+export function rightsOf(kind: GrantKind): Right[] {
+  return RIGHTS.filter((right) => kindRow(kind).links[right] !== undefined);
+}
+
+/** What a user types after `--grant ID.NAME=`, for each choice of rights. */
+export function formsOf(kind: GrantKind): string[] {
+  const { what, words } = kindRow(kind);
+  const names = typeof what === "string" ? [what] : what;
+  const ends = Object.keys(words).map((word) => (word === "" ? "" : `:${word}`));
+  return names.flatMap((name) => ends.map((end) => `${kind}:${name}${end}`));
+}
+
+/** Some WHAT of this kind. */
+export function exampleOf(kind: GrantKind): string {
+  const { what } = kindRow(kind);
+  return typeof what === "string" ? what : what[0]!;
+}
+
+/** Why nothing of that kind is called `what`; undefined if something may be. */
+export function faultOfWhat(kind: GrantKind, what: string): string | undefined {
+  const { what: names } = kindRow(kind);
+  if (typeof names === "string" || names.includes(what)) return undefined;
+  return `there is no such ${kind}`;
+}
+
+/** All words for rights that there are, of any kind. */
+const WORDS = new Set(
+  GRANT_KIND_NAMES.flatMap((kind) => Object.keys(kindRow(kind).words)).filter(
+    (word) => word !== "",
+  ),
+);
+
+/**
+ * The rights that a word of the command line stands for; without a word, the first of the kind.
+ *
+ * @returns null for a word that is one of another kind, undefined for what is none at all
+ */
+export function rightsOfWord(kind: GrantKind, word?: string): Right[] | null | undefined {
+  const { words } = kindRow(kind);
+  if (word === undefined) return [...Object.values(words)[0]!];
+  if (word !== "" && Object.hasOwn(words, word)) return [...words[word]!];
+  return WORDS.has(word) ? null : undefined;
+}
+
+/** The functions that these rights link, and what each of them needs outside. */
+export function linksOf(kind: GrantKind, rights: readonly Right[]): Map<string, GrantedCall[]> {
+  const { links } = kindRow(kind);
+  const entries = rights.flatMap((right) => Object.entries(links[right] ?? {}));
+  return new Map(entries.map(([name, calls]) => [name, [...calls]]));
+}

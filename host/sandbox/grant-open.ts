@@ -1,0 +1,93 @@
+// Opens what was granted, with no more access than its rights need.
+
+import { closeSync, constants, fstatSync, openSync } from "node:fs";
+import { VmmError } from "../errors.js";
+import { fcntl, ioctl, syscall } from "../ffi/libc.js";
+import { Mapping } from "../ffi/memory.js";
+import type { GrantKind, Right } from "./grant-kinds.js";
+import {
+  type ClockName,
+  fdsOf,
+  type GrantedFd,
+  grantError,
+  NO_FD,
+  type ResolvedGrant,
+} from "./grants.js";
+import { FCNTL, IOCTL } from "./linux.js";
+import { syscallNumber } from "./syscalls.js";
+
+const { O_RDONLY, O_WRONLY, O_RDWR, O_APPEND, O_NONBLOCK, O_NOCTTY } = constants;
+/** unistd.h */
+const SEEK_SET = 0;
+const URANDOM = "/dev/urandom";
+
+/** A descriptor, and what there is to know of it that its process cannot ask. */
+type Opened = Pick<GrantedFd, "fd" | "clock" | "deviceBytes">;
+
+/** Flags of open(2) for the rights of a file; O_RDONLY has no bits, so they do not add up. */
+export function openFlagsOf(rights: readonly Right[]): number {
+  const [reads, writes] = [rights.includes("read"), rights.includes("write")];
+  if (rights.includes("append") && !writes) return (reads ? O_RDWR : O_WRONLY) | O_APPEND;
+  if (!writes) return O_RDONLY;
+  return reads ? O_RDWR : O_WRONLY;
+}
+
+/** Bytes of a block device: fstat(2) says 0, and a device may ask nothing else. */
+function blockDeviceBytes(fd: number): number {
+  const size = Mapping.anonymous(8);
+  const result = ioctl(fd, IOCTL.BLKGETSIZE64, size.address);
+  const bytes = result === 0 ? Number(size.view.getBigUint64(0, true)) : 0;
+  size.close();
+  return bytes;
+}
+
+function openFile({ name, kind, what, rights }: ResolvedGrant): Opened {
+  // O_NONBLOCK: opening a FIFO must not wait for its other end, and the VMM with it. libuv adds
+  // O_CLOEXEC, so no other device inherits the descriptor.
+  const flags = openFlagsOf(rights);
+  const fd = openSync(what, flags | O_NONBLOCK | O_NOCTTY);
+  const stat = fstatSync(fd);
+  if (stat.isFile() || stat.isCharacterDevice() || stat.isBlockDevice()) {
+    fcntl(fd, FCNTL.F_SETFL, flags & O_APPEND);
+    return stat.isBlockDevice() ? { fd, deviceBytes: blockDeviceBytes(fd) } : { fd };
+  }
+  closeSync(fd);
+  throw grantError(`Cannot grant ${name}=${kind}:${what}: it is neither a file nor a device`);
+}
+
+/** How each kind is opened. */
+const OPEN: Readonly<Record<GrantKind, (grant: ResolvedGrant) => Opened>> = {
+  file: openFile,
+  clock: ({ what }) => ({ fd: NO_FD, clock: what as ClockName }),
+  random: () => ({ fd: openSync(URANDOM, O_RDONLY) }),
+};
+
+/**
+ * Opens what was granted. The caller closes the descriptors.
+ *
+ * @throws VmmError ERR_GRANT if one cannot be opened; none stays open then
+ */
+export function openGrants(grants: readonly ResolvedGrant[]): GrantedFd[] {
+  const opened: GrantedFd[] = [];
+  try {
+    for (const grant of grants) {
+      const { name, kind, rights } = grant;
+      opened.push({ name, kind, rights, ...OPEN[kind](grant) });
+    }
+    return opened;
+  } catch (cause) {
+    for (const fd of fdsOf(opened)) closeSync(fd);
+    if (cause instanceof VmmError && cause.code === "ERR_GRANT") throw cause;
+    const { name, kind, what } = grants[opened.length]!;
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new VmmError("ERR_GRANT", `Cannot grant ${name}=${kind}:${what}: ${reason}`, { cause });
+  }
+}
+
+/**
+ * Makes what was granted as it was when it was opened, for the next one that uses it: at its start.
+ * What has no position (a terminal) is left alone.
+ */
+export function rewindGrants(granted: readonly GrantedFd[]): void {
+  for (const fd of fdsOf(granted)) syscall(syscallNumber("lseek"), fd, 0, SEEK_SET, 0, 0, 0);
+}
