@@ -27,7 +27,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 const MAY_USE: Readonly<Record<string, readonly string[]>> = {
   ffi: ["koffi"],
   author: ["assemblyscript/asc"],
-  cli: ["commander", "cli-table3"],
+  cli: ["commander", "cli-table3", "wabt"],
 };
 
 const sources = parseSources();

@@ -151,6 +151,14 @@ function splitRights(text: string, asked: Asked): { what: string; rights: Right[
   return { what: text, rights: rightsOfWord(kind)! };
 }
 
+/** A grant as it is written behind ID.NAME=, the inverse of parseGrant(). */
+export function grantText({ kind, what, rights }: GrantSpec): string {
+  const given = [...rights].sort().join();
+  const word = Object.keys(RIGHTS).find((each) => [...RIGHTS[each]!].sort().join() === given);
+  // What can only be read needs no word for it.
+  return kind !== "file" && word === "ro" ? `${kind}:${what}` : `${kind}:${what}:${word}`;
+}
+
 /** Parses one --grant; ERR_USAGE when malformed. */
 export function parseGrant(text: string): GrantOption {
   const match = /^([A-Za-z0-9_-]+)\.([A-Za-z][A-Za-z0-9_-]*)=([^:]*):(.+)$/s.exec(text);

@@ -12,6 +12,7 @@ export interface DemoOptions extends ConfinementOptions {
 
 export interface InspectOptions {
   json?: boolean;
+  wat?: boolean;
 }
 
 export interface PolicyOptions {
@@ -131,8 +132,9 @@ function demoCommand(commands: Commands, onStatus: (status: number) => void): Co
 function inspectCommand(commands: Commands, onStatus: (status: number) => void): Command {
   return new Command("inspect")
     .summary("show what is in a device's module")
-    .description("Show a module's manifest and imports, what it asks for and the resulting policy.")
+    .description("Show a module's manifest, imports and exports, what it asks for and its policy.")
     .argument("<FILE|KIND>", "a .wasm, or the kind of a device")
+    .option("--wat", "print the module in text format instead")
     .option("--json", "print one JSON object")
     .action(async (target: string, options: InspectOptions) => {
       onStatus(await commands.inspect(target, options));

@@ -41,26 +41,4 @@ test("bulkhead policy vmm prints what the VMM itself may do, and takes no grant"
   assert.is(bulkhead(["policy", "vmm", "--grant", "vmm0.x=file:y"]).status, 2);
 });
 
-test("bulkhead inspect rng shows manifest, imports, what it asks for and the policy", () => {
-  const { status, stdout } = bulkhead(["inspect", "rng"]);
-  assert.is(status, 0);
-  assert.match(stdout, /^virtio id +4$/m);
-  assert.match(stdout, /^imports +wasi_snapshot_preview1\.fd_read$/m);
-  assert.match(stdout, /^source +file +read +required +5$/m);
-  assert.match(stdout, /^recvmsg +fd = 3 /m);
-});
-
-test("bulkhead inspect --json prints one object", () => {
-  const objects = jsonLines(bulkhead(["inspect", "rng", "--json"]).stdout);
-  assert.is(objects.length, 1);
-  assert.equal(Object.keys(objects[0]!), [
-    "module",
-    "moduleBytes",
-    "manifest",
-    "imports",
-    "exports",
-    "policy",
-  ]);
-});
-
 test.run();
