@@ -9,6 +9,7 @@
 // A name is UTF-16, its length in bytes is the word before it.
 
 import { declarationCount, declarations } from "./capability";
+import { configSize } from "./config";
 import { Device } from "./device";
 import { optionCount, optionDeclarations } from "./option";
 
@@ -36,6 +37,7 @@ export function describe(device: Device): usize {
   at.capabilityCount = declarationCount;
   at.features = device.features;
   at.capabilities = declarations;
+  at.configBytes = configSize;
   at.options = optionDeclarations;
   at.optionCount = optionCount;
   return DESCRIPTION;

@@ -24,6 +24,14 @@ export abstract class Device {
   /** The driver reset the device: forget everything about it. */
   reset(): void {}
 
+  /**
+   * The driver wrote the `bytes` bytes at `offset` of the config space, and they are there. Returns
+   * whether they stay: a device says what a driver may write, and others let it read only.
+   */
+  configure(offset: u32, bytes: u32): bool {
+    return false;
+  }
+
   /** Answers one request of `queue`: what it writes to the chain is the reply. */
   abstract serve(queue: u32, chain: Chain): void;
 }

@@ -2,6 +2,8 @@
 
 import { attention as awaited } from "./attention";
 import { Chain } from "./chain";
+import { configSize, keepConfig, publishConfig, refuseConfig } from "./config";
+import { resetConfig, writeConfig } from "./config";
 import { describe as descriptionOf } from "./describe";
 import { device } from "./device";
 import { setOption } from "./option";
@@ -20,18 +22,28 @@ export function set(index: u32, number: u64, text: usize, textBytes: u32): void 
 
 export function start(): void {
   device().start();
+  publishConfig();
 }
 
 export function activate(features: u64): void {
   device().activate(features);
+  publishConfig();
 }
 
 export function reset(): void {
+  resetConfig();
   device().reset();
+  publishConfig();
 }
 
 /** The driver wrote `value`, of `bytes` bytes, to the config space at `offset`. */
-export function configure(offset: u32, bytes: u32, value: u32): void {}
+export function configure(offset: u32, bytes: u32, value: u32): void {
+  if (configSize == 0) return;
+  const before = writeConfig(offset, bytes, value);
+  if (device().configure(offset, bytes)) keepConfig(offset, bytes, before);
+  else refuseConfig(offset, bytes, before);
+  publishConfig();
+}
 
 /** What the device waited for has come, or the time that it asked for. */
 export function wake(): void {}
@@ -51,6 +63,7 @@ export function serve(
 ): u32 {
   chain.open(readable, readableBytes, writable, writableBytes);
   device().serve(queue, chain);
+  publishConfig();
   return writableBytes - chain.writable;
 }
 

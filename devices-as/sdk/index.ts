@@ -2,6 +2,7 @@
 export { capability, Rights } from "./capability";
 export { Chain } from "./chain";
 export { Clock } from "./clock";
+export { ConfigBytes, configBytes, configSpace } from "./config";
 export { Descriptor } from "./descriptor";
 export { Device, register } from "./device";
 export { File } from "./file";

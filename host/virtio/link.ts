@@ -69,8 +69,8 @@ export class DeviceLink implements Backend {
   /** What the process attached must hear before any request. */
   #resetPending = false;
   #activatePending = false;
-  /** The process attached has heard ACTIVATE, so only a RESET makes it fresh again. */
-  #activated = false;
+  /** The process attached has heard of the driver, so only a RESET makes it fresh again. */
+  #touched = false;
   /** The socket was full. */
   #stalled = false;
   /** Messages sent to the process attached, and received from it. */
@@ -106,7 +106,7 @@ export class DeviceLink implements Backend {
     this.#greeted = false;
     this.#ready = false;
     this.#stalled = false;
-    this.#activated = false;
+    this.#touched = false;
     this.#resetPending = false;
     this.#activatePending = this.#active;
     this.#answered = 0;
@@ -167,7 +167,7 @@ export class DeviceLink implements Backend {
     this.#generation = (this.#generation + 1) >>> 0;
     this.#active = false;
     this.#activatePending = false;
-    this.#resetPending = this.#activated;
+    this.#resetPending = this.#touched;
     this.#configWrites.reset();
     this.#resume();
   }
@@ -219,7 +219,7 @@ export class DeviceLink implements Backend {
   #sendReset(): void {
     if (!this.#sendControl(RESET, 0)) return;
     this.#resetPending = false;
-    this.#activated = false;
+    this.#touched = false;
   }
 
   #sendActivate(): void {
@@ -228,7 +228,7 @@ export class DeviceLink implements Backend {
     view.setBigUint64(0, this.#features, true);
     if (!this.#sendControl(ACTIVATE, FEATURES_BYTES)) return;
     this.#activatePending = false;
-    this.#activated = true;
+    this.#touched = true;
   }
 
   /** After ACTIVATE, where that waits: so it is at every restart. */
@@ -237,6 +237,7 @@ export class DeviceLink implements Backend {
       if (!this.#configWrites.encode(this.#channel!.outgoingControl)) return;
       if (!this.#sendControl(CONFIGURE, CONFIGURE_BYTES)) return;
       this.#configWrites.noteSent();
+      this.#touched = true;
     }
   }
 

@@ -220,6 +220,20 @@ test("DeviceLink forgets what was written before a reset", () => {
   rig.close();
 });
 
+test("DeviceLink tells a device of a reset that has heard no more than a write", () => {
+  const rig = new Rig({ configBytes: 4 });
+  rig.greet();
+  rig.driver.reset();
+  assert.is(rig.device.receive(), undefined);
+  write(rig, 0, 1);
+  heard(rig);
+  rig.driver.reset();
+  rig.device.expect(wire.RESET);
+  rig.driver.reset();
+  assert.is(rig.device.receive(), undefined);
+  rig.close();
+});
+
 test("DeviceLink keeps the last CONFIG_PLACES_MAX places that a driver writes", () => {
   const rig = new Rig({ configBytes: 256 });
   for (let offset = 0; offset < 256; offset += 1) write(rig, offset, 1);
