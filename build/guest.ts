@@ -19,6 +19,7 @@ const SHARED_SOURCES = ["start.S", "text.c", "platform.c", "virtio.c"];
 /** The programs, and what each is made of besides. */
 const PROGRAMS = {
   entropy: ["entropy.c"],
+  config: ["config.c"],
   hostile: [
     "hostile.c",
     "hostile-memory.c",

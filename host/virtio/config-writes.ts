@@ -43,6 +43,8 @@ export class ConfigWrites {
   /** CONFIGURE messages that it was sent, and that it says it has taken; both wrap around. */
   #sentCount = 0;
   #takenCount = 0;
+  /** Of those, the ones that are old: its predecessor was sent them. */
+  #repeated = 0;
   /** When a driver began to wait for an answer. */
   #since = 0;
 
@@ -61,6 +63,7 @@ export class ConfigWrites {
     this.#unsent = 0;
     this.#sentCount = 0;
     this.#takenCount = 0;
+    this.#repeated = this.#writes.length;
     this.#since = this.#now();
   }
 
@@ -115,6 +118,11 @@ export class ConfigWrites {
     if (taken > unanswered) return `after ${count} CONFIGURE of ${this.#sentCount}`;
     this.#takenCount = count;
     return undefined;
+  }
+
+  /** Writes that the process attached has answered and none before it was sent. */
+  get answered(): number {
+    return Math.max(0, this.#takenCount - this.#repeated);
   }
 
   /** Whether the device has answered all that the driver wrote. */

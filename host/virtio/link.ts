@@ -123,9 +123,9 @@ export class DeviceLink implements Backend {
     return this.#receivedCount;
   }
 
-  /** Messages of replies that the process attached last has sent: whether it got anywhere. */
+  /** Messages of new answers that the process attached last has sent: whether it got anywhere. */
   get answered(): number {
-    return this.#answered;
+    return this.#answered + this.#configWrites.answered;
   }
 
   /** The process that said READY may see requests: until then it gets nothing from the guest. */

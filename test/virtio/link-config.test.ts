@@ -178,6 +178,23 @@ test("DeviceLink tells a device started again the last write of each place, afte
   rig.close();
 });
 
+test("DeviceLink.answered counts answers to writes, but not those to repeated ones", () => {
+  const rig = running();
+  write(rig, 0, 1);
+  rig.device.config(Uint8Array.from(SPACE), 1);
+  rig.settle();
+  assert.is(rig.link.answered, 1);
+  restart(rig);
+  rig.device.config(Uint8Array.from(SPACE), 1);
+  rig.settle();
+  assert.is(rig.link.answered, 0, "one that dies of the next write may do so for ever");
+  write(rig, 1, 1);
+  rig.device.config(Uint8Array.from(SPACE), 2);
+  rig.settle();
+  assert.is(rig.link.answered, 1);
+  rig.close();
+});
+
 test("DeviceLink shows nothing of a device started again before it has heard all writes", () => {
   const rig = running();
   write(rig, 0, 1);
