@@ -107,6 +107,11 @@ export class Chains {
     return this.#unsent;
   }
 
+  /** Whether the device was told of a part of that chain: nothing else may come in between. */
+  get inPieces(): boolean {
+    return this.#unsent !== NONE && this.sentBytes[this.#unsent]! > 0;
+  }
+
   /** The next younger chain than `slot`, or NONE. */
   newerThan(slot: number): number {
     return this.#newer[slot]!;

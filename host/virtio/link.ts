@@ -76,12 +76,11 @@ export class DeviceLink implements Backend {
   /** Messages sent to the process attached, and received from it. */
   #sentCount = 0;
   #receivedCount = 0;
-  /** See `answered`. */
   #answered = 0;
   readonly #configWrites: ConfigWrites;
   /** The last CONFIG, until it counts: the device is approved, and has answered all writes. */
   #configPending: Uint8Array | undefined;
-  /** Queue that is served first when the socket has room again: they take turns. */
+  /** Queue that is served first when there is room again: in turns, but pieces stay together. */
   #first = 0;
 
   constructor(registers: RegisterFile, options: DeviceLinkOptions) {
@@ -209,7 +208,8 @@ export class DeviceLink implements Backend {
     if (this.#activatePending && !this.#resetPending) this.#sendActivate();
     this.#sendConfigures();
     const { queues } = this.#registers;
-    this.#first = (this.#first + 1) % queues.length;
+    const inPieces = queues.findIndex(({ chains }) => chains.inPieces);
+    this.#first = inPieces >= 0 ? inPieces : (this.#first + 1) % queues.length;
     for (let i = 0; i < queues.length; i += 1) {
       const queue = queues[(this.#first + i) % queues.length]!;
       if (this.#serving && queue.ready) this.#pump(queue);

@@ -201,6 +201,29 @@ test("DeviceLink waits when the socket is full, and loses and repeats nothing", 
   rig.close();
 });
 
+test("DeviceLink sends nothing of another queue between the pieces of a request", () => {
+  const ram = new MockRam(16 * 1024 * 1024);
+  const rig = new Rig({ queueSizesMax: [8, 8, 8], ram }).start({ queues: [{}, {}, {}] });
+  const [before, queue, after] = rig.driver.queues;
+  for (let i = 0; i < 3; i += 1) queue!.add({ readable: [new Uint8Array(1024 * 1024)] });
+  rig.driver.kick(queue!);
+  assert.ok(rig.link.wantsWritable);
+  for (const other of [before!, after!]) {
+    other.add({ readable: [bytes(1)] });
+    rig.driver.kick(other);
+  }
+  const order: number[] = [];
+  let within: number | undefined;
+  for (let message = rig.device.receive(); message !== undefined; message = rig.device.receive()) {
+    if (rig.link.wantsWritable) rig.link.onWritable();
+    if (within !== undefined) assert.is(message.queue, within);
+    within = message.entries[0]?.flags === MORE ? message.queue : undefined;
+    if (within === undefined) order.push(message.queue);
+  }
+  assert.equal(order.sort(), [0, 1, 1, 1, 2]);
+  rig.close();
+});
+
 test("DeviceLink does not lose ACTIVATE and RESET when the socket is full", () => {
   const { rig, driver, device, queue } = running({ ram: new MockRam(16 * 1024 * 1024) });
   flood(rig, queue);
