@@ -16,11 +16,11 @@ const PARTS = {
   configure: `(func (export "configure") (param i32 i32 i32)
     (i32.store8 (i32.add (i32.const 96) (local.get 0)) (local.get 2))
     (i32.store8 (i32.const 103) (i32.add (i32.load8_u (i32.const 103)) (i32.const 1))))`,
-  // Each of these changes the config space: byte 102 says what did.
+  // Each of these changes the config space, and byte 102 says what did; serve() if it is given bytes.
   activate: '(func (export "activate") (param i64) (call $change (i32.const 1)))',
   reset: '(func (export "reset") (call $change (i32.const 2)))',
   serve: `(func (export "serve") (param i32 i32 i32 i32 i32) (result i32)
-    (call $change (local.get 2)) (local.get 4))`,
+    (if (local.get 2) (then (call $change (local.get 2)))) (local.get 4))`,
   more: `(func $change (param i32)
     (i32.store8 (i32.const 102) (local.get 0))
     (i32.store (i32.const 76) (i32.add (i32.load (i32.const 76)) (i32.const 1))))`,
@@ -66,6 +66,8 @@ test("Dispatcher tells the config space when the device changed it, and not othe
   assert.equal(conversation.receive(), []);
   conversation.send([{ id: 1 }, { id: 2, readable: pattern(5) }, { id: 3, readable: pattern(7) }]);
   assert.equal(conversation.receive().map(shape), [[REPLIES], [CONFIG, 0, 7, 0]]);
+  conversation.send([{ id: 4 }]);
+  assert.equal(conversation.receive().map(shape), [[REPLIES]]);
   conversation.reset(1);
   assert.equal(conversation.receive().map(shape), [[CONFIG, 0, 2, 0]]);
 });

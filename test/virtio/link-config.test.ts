@@ -138,6 +138,27 @@ test("DeviceLink.configOverdue is when a write has no answer for CONFIG_ANSWER_M
   rig.close();
 });
 
+test("DeviceLink.configOverdue counts from the write, the device's start and the sending", () => {
+  let now = 1000;
+  const rig = new Rig({ configBytes: 4, now: () => now });
+  now += 2 * CONFIG_ANSWER_MS_MAX;
+  write(rig, 0, 1);
+  assert.not(rig.link.configOverdue, "just written");
+  now += 2 * CONFIG_ANSWER_MS_MAX;
+  assert.ok(rig.link.configOverdue);
+  rig.greet();
+  assert.not(rig.link.configOverdue, "just sent");
+  rig.device.config(new Uint8Array(4), 1);
+  rig.settle();
+  now += 2 * CONFIG_ANSWER_MS_MAX;
+  rig.device.close();
+  rig.settle();
+  rig.plug();
+  assert.not(rig.link.configSettled);
+  assert.not(rig.link.configOverdue, "just started again");
+  rig.close();
+});
+
 // Resets and deaths
 
 /** Lets the device's process die, and another one greet. */
@@ -283,6 +304,19 @@ test("DeviceLink breaks with a device that has no config space and sends CONFIG"
 
 test("DeviceLink breaks with a device that says READY without a CONFIG before it", () => {
   const rig = new Rig({ configBytes: 4 });
+  rig.driver.start();
+  rig.device.ready();
+  rig.expectBroken(/READY before CONFIG/);
+  rig.close();
+});
+
+test("DeviceLink takes no READY for the CONFIG of the process before", () => {
+  const rig = new Rig({ configBytes: 4 });
+  rig.device.config(new Uint8Array(4));
+  rig.settle();
+  rig.device.close();
+  rig.settle();
+  rig.plug();
   rig.driver.start();
   rig.device.ready();
   rig.expectBroken(/READY before CONFIG/);
