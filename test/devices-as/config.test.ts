@@ -4,6 +4,8 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { compileDevice } from "../../host/author/device.js";
 import { DeviceTrap, type DeviceUnderTest, openDevice } from "../../host/testing/main.js";
+import { CONFIG, REPLIES } from "../../host/wire/message.js";
+import { Conversation } from "../runtime/support.js";
 
 interface Parts {
   /** Declarations at the top level. */
@@ -134,6 +136,22 @@ test("configSpace(): a console's size may change, and its emergency write is a p
   assert.is(console.configChanges, 1, "nothing changed");
 });
 
+test("A device tells its config space when it changes, and not at each request", async () => {
+  const { module } = await compile({
+    top: CONSOLE,
+    serve: "if (chain.readable > 0) config.rows = chain.read<u8>();",
+  });
+  const conversation = Conversation.started(module);
+  const typesAfter = (readable: number[]) => {
+    conversation.send([{ id: 1, readable: Uint8Array.from(readable) }]);
+    return conversation.receive().map(({ type }) => type);
+  };
+  assert.equal(typesAfter([]), [REPLIES]);
+  assert.equal(typesAfter([7]), [REPLIES, CONFIG]);
+  assert.equal(typesAfter([]), [REPLIES]);
+  assert.equal(typesAfter([7]), [REPLIES]);
+});
+
 // As virtio-input has it (§5.8.4): reserved bytes and a union behind the fields.
 const INPUT = `
   @unmanaged
@@ -179,7 +197,7 @@ test("A reset takes back what the driver wrote, and nothing else", async () => {
   const input = await device({
     top: INPUT,
     members: `configure(offset: u32, bytes: u32): bool { return true; }`,
-    serve: "u[5] = 55; config.select = 9;",
+    serve: "u[5] = 55; config.select = 9; if (chain.readable > 0) u[1] = 66;",
   });
   input.negotiate();
   input.writeConfig(8, 0x04030201, 4);
@@ -189,9 +207,14 @@ test("A reset takes back what the driver wrote, and nothing else", async () => {
   input.reset();
   assert.equal([...input.readConfig(8, 6)], [0, 0, 0, 0, 0, 55]);
   assert.is(numberIn(input.readConfig(0, 1)), 9n);
+  input.negotiate();
+  input.writeConfig(0, 1);
+  input.request(0, "x");
+  assert.equal([...input.readConfig(8, 2)], [0, 66]);
   input.writeConfig(0, 1);
   input.reset();
   assert.is(numberIn(input.readConfig(0, 1)), 9n);
+  assert.equal([...input.readConfig(8, 2)], [0, 66], "the driver wrote there before another reset");
 });
 
 test("A driver may write nothing where the device does not say so", async () => {
