@@ -10,7 +10,7 @@ import { guestPath } from "../../build/guest.js";
 import type { DeviceConfig } from "../../host/machine/config.js";
 import { CONFIG_ANSWER_MS_MAX } from "../../host/virtio/config-writes.js";
 import { whyNoKvm } from "../support/bulkhead.js";
-import { writeSelector } from "../support/selector.js";
+import { DEADLY, writeSelector } from "../support/selector.js";
 import { note, skip } from "../support/skip.js";
 import { config, Run } from "../support/vm.js";
 
@@ -55,6 +55,22 @@ selecting("a guest gets its answers from a device killed again and again", async
   assert.ok(kills > 0, "the guest was done before the first kill");
   note(`${kills} kills`);
 });
+
+for (const isolation of ["process", "inline"] as const) {
+  selecting(
+    `a device that dies of a write is given up, and the guest goes on: ${isolation}`,
+    async () => {
+      const frail = path.join(directory, "frail.wasm");
+      await writeSelector(frail, { frail: true });
+      const run = await start(`rounds=${DEADLY + 200}`, { isolation, module: frail });
+      assert.is((await run.vm.run()).status, 0);
+      assert.match(run.text, /300 rounds in \d+ ns, 201 stale/);
+      const logs = run.all("log").map(({ text }) => text);
+      assert.ok(logs.some((text) => text.startsWith("failed for good: ")));
+      assert.ok(logs.some((text) => text.endsWith("device says: configure: unreachable")));
+    },
+  );
+}
 
 selecting("a device that never answers is ended, and the guest goes on with what was", async () => {
   const run = await start("rounds=100000000");

@@ -16,7 +16,7 @@ const PARTS = {
   configure: `(func (export "configure") (param i32 i32 i32)
     (i32.store8 (i32.add (i32.const 96) (local.get 0)) (local.get 2))
     (i32.store8 (i32.const 103) (i32.add (i32.load8_u (i32.const 103)) (i32.const 1))))`,
-  // Each of these changes the config space, and byte 102 says what did; serve() if it is given bytes.
+  // Each of these changes the config space: byte 102 says what did. serve() needs bytes for that.
   activate: '(func (export "activate") (param i64) (call $change (i32.const 1)))',
   reset: '(func (export "reset") (call $change (i32.const 2)))',
   serve: `(func (export "serve") (param i32 i32 i32 i32 i32) (result i32)
