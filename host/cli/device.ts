@@ -10,6 +10,7 @@ import {
   formsOf,
   GRANT_KIND_NAMES,
   rightsOfWord,
+  wordOfRights,
 } from "../machine/config.js";
 import { DEVICES_MAX } from "../machine/layout.js";
 import {
@@ -153,10 +154,8 @@ function splitRights(text: string, asked: Asked): { what: string; rights: Right[
 
 /** A grant as it is written behind ID.NAME=, the inverse of parseGrant(). */
 export function grantText({ kind, what, rights }: GrantSpec): string {
-  const given = [...rights].sort().join();
-  const word = Object.keys(RIGHTS).find((each) => [...RIGHTS[each]!].sort().join() === given);
-  // What can only be read needs no word for it.
-  return kind !== "file" && word === "ro" ? `${kind}:${what}` : `${kind}:${what}:${word}`;
+  const word = wordOfRights(kind, rights);
+  return word === "" ? `${kind}:${what}` : `${kind}:${what}:${word}`;
 }
 
 /** Parses one --grant; ERR_USAGE when malformed. */

@@ -11,6 +11,7 @@ export {
   GRANT_KIND_NAMES,
   kindRow,
   rightsOfWord,
+  wordOfRights,
 } from "../sandbox/grant-kinds.js";
 
 export type Isolation = "process" | "inline";

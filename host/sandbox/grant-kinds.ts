@@ -137,6 +137,14 @@ export function rightsOfWord(kind: GrantKind, word?: string): Right[] | null | u
   return WORDS.has(word) ? null : undefined;
 }
 
+/** The word for these rights; where none has all of them, the first that has some. */
+export function wordOfRights(kind: GrantKind, rights: readonly Right[]): string {
+  const words = Object.entries(kindRow(kind).words);
+  const within = words.filter(([, all]) => all.every((right) => rights.includes(right)));
+  const [best] = within.sort(([, a], [, b]) => b.length - a.length);
+  return best?.[0] ?? "";
+}
+
 /** The functions that these rights link, and what each of them needs outside. */
 export function linksOf(kind: GrantKind, rights: readonly Right[]): Map<string, GrantedCall[]> {
   const { links } = kindRow(kind);

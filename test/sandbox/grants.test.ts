@@ -14,6 +14,7 @@ import {
   kindRow,
   rightsOf,
   rightsOfWord,
+  wordOfRights,
 } from "../../host/sandbox/grant-kinds.js";
 import { openFlagsOf, openGrants, rewindGrants } from "../../host/sandbox/grant-open.js";
 import {
@@ -144,6 +145,7 @@ for (const kind of GRANT_KIND_NAMES) {
     assert.equal(new Set(Object.values(words).flat()), new Set(rightsOf(kind)));
     assert.is(new Set(formsOf(kind)).size % meant.length, 0);
     assert.equal(rightsOfWord(kind), [...Object.values(words)[0]!]);
+    for (const [word, rights] of Object.entries(words)) assert.is(wordOfRights(kind, rights), word);
   });
 }
 
