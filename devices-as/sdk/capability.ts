@@ -6,6 +6,7 @@
 import { Clock } from "./clock";
 import { File } from "./file";
 import { Random } from "./random";
+import { Unix } from "./unix";
 
 /** Capabilities that one device may declare. */
 export const CAPABILITIES_MAX: u32 = 8;
@@ -19,6 +20,10 @@ export enum Rights {
   Write = 2,
   /** Of a file: at its end and nowhere else. */
   Append = 4,
+  /** Of a unix socket: it is connected. */
+  Connect = 8,
+  /** Of a unix socket: others connect. */
+  Listen = 16,
 }
 
 /** The kinds of capability, as in `--grant ID.NAME=KIND:WHAT`. */
@@ -26,6 +31,7 @@ export enum Kind {
   File = 1,
   Clock = 2,
   Random = 3,
+  Unix = 4,
 }
 
 /** One declaration, as describe.ts lays it out: name │ kind │ rights │ required. */
@@ -62,6 +68,14 @@ export namespace capability {
   export function clock(name: string): Clock {
     declare_(name, Kind.Clock, Rights.Read, true);
     return new Clock();
+  }
+
+  /**
+   * A unix socket: `unix:PATH:connect` or `unix:PATH:listen`. Where both are asked for, the user
+   * chooses; accept() is then what tells.
+   */
+  export function unix(name: string, rights: Rights): Unix {
+    return new Unix(declare_(name, Kind.Unix, rights, true), (rights & Rights.Listen) != 0);
   }
 
   /** The host's random numbers: `random:urandom`. */

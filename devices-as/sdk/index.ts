@@ -8,4 +8,5 @@ export { Device, register } from "./device";
 export { File } from "./file";
 export { FlagOption, NumberOption, option, TextOption } from "./option";
 export { Random } from "./random";
+export { Unix } from "./unix";
 export * from "./virtio";

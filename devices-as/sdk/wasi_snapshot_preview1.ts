@@ -26,6 +26,9 @@ export declare function fd_filestat_get(fd: i32, stat: usize): u32;
 export declare function fd_filestat_set_size(fd: i32, bytes: u64): u32;
 export declare function fd_datasync(fd: i32): u32;
 export declare function fd_sync(fd: i32): u32;
+/** Takes the next who connects, and stores the descriptor of the connection at `accepted`. */
+export declare function sock_accept(fd: i32, flags: u32, accepted: usize): u32;
+export declare function fd_close(fd: i32): u32;
 /** Fills `bytes` bytes at `address`. */
 export declare function random_get(address: usize, bytes: u32): u32;
 
@@ -40,3 +43,7 @@ export const CLOCKID_MONOTONIC: i32 = 1;
 export const ERRNO_SUCCESS: u32 = 0;
 export const ERRNO_AGAIN: u32 = 6;
 export const ERRNO_INTR: u32 = 27;
+export const ERRNO_NOTCAPABLE: u32 = 76;
+
+/** `fdflags` of WASI preview 1. */
+export const FDFLAGS_NONBLOCK: u32 = 4;

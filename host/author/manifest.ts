@@ -11,11 +11,13 @@ import {
 } from "../sandbox/manifest.js";
 
 /** Codes of devices-as/sdk/capability.ts. */
-const KIND_OF: Record<number, GrantKind> = { 1: "file", 2: "clock", 3: "random" };
+const KIND_OF: Record<number, GrantKind> = { 1: "file", 2: "clock", 3: "random", 4: "unix" };
 const RIGHTS: readonly [bit: number, right: Right][] = [
   [1, "read"],
   [2, "write"],
   [4, "append"],
+  [8, "connect"],
+  [16, "listen"],
 ];
 
 /** `struct Declaration` of devices-as/sdk/capability.ts. */

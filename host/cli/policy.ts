@@ -18,6 +18,7 @@ const INT_BITS = (1n << 32n) - 1n;
 
 /** Names of the arguments that rules test, from the manual pages. */
 const ARGUMENTS: Readonly<Record<string, readonly string[]>> = {
+  accept4: ["fd", "addr", "addrlen", "flags"],
   clock_gettime: ["clockid"],
   fcntl: ["fd", "op"],
   getsockopt: ["fd", "level", "optname"],

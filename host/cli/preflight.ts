@@ -58,7 +58,8 @@ export function checkFiles(config: Pick<VmConfig, "kernel" | "initrd" | "devices
   for (const { id, module, grants } of config.devices) {
     checkModule(id, module);
     for (const [name, { kind, what, rights }] of Object.entries(grants)) {
-      if (kindRow(kind).what !== "PATH") continue;
+      const { what: isPath, isMade } = kindRow(kind);
+      if (isPath !== "PATH" || isMade === true) continue;
       const read = rights.includes("read") ? fs.constants.R_OK : 0;
       const writes = rights.includes("write") || rights.includes("append");
       const write = writes ? fs.constants.W_OK : 0;

@@ -4,7 +4,7 @@
 import { close } from "../ffi/libc.js";
 import type { Vm } from "../kvm/kvm.js";
 import { openGrants, rewindGrants } from "../sandbox/grant-open.js";
-import { fdsOf, type GrantedFd } from "../sandbox/grants.js";
+import { fdsOf, type GrantedFd, type SocketFile } from "../sandbox/grants.js";
 import type { Manifest } from "../sandbox/manifest.js";
 import { type OptionValue, resolveOptions } from "../sandbox/options.js";
 import { describeWeakness } from "../sandbox/pieces.js";
@@ -90,6 +90,11 @@ export class DeviceSlot {
     if (this.#inlineGrants === undefined) return undefined;
     const { imports } = this.#inspection.facts;
     return { id: this.config.id, grants: this.#inlineGrants, imports };
+  }
+
+  /** Files of the sockets on which it listens inside the VMM. */
+  get socketFiles(): SocketFile[] {
+    return (this.#inlineGrants ?? []).flatMap(({ socketFile }) => socketFile ?? []);
   }
 
   get ioData(): IoDeviceData {

@@ -4,8 +4,10 @@
 import { Worker } from "node:worker_threads";
 import { assert, VmmError } from "../errors.js";
 import type { Vm } from "../kvm/kvm.js";
+import type { SocketFile } from "../sandbox/grants.js";
 import type { Proof } from "../sandbox/proof.js";
 import { type DeviceStarter, ParentStarter } from "../sandbox/starter.js";
+import { removeSocketFile } from "../sandbox/unix-grant.js";
 import type { InlineDevice } from "../sandbox/vmm-policy.js";
 import { Warden } from "../sandbox/warden.js";
 import { WATCHDOG_INTERVAL_MS } from "../sandbox/watchdog.js";
@@ -118,10 +120,11 @@ export class DeviceSet {
    * device any more and looks at none: its warden does.
    */
   hireWarden(): void {
-    this.#warden = Warden.start(this.#parent.placed, (reason) => {
+    const onGone = (reason: string) => {
       const text = `${reason}; a device that dies stays so`;
       this.#emit({ event: "log", level: "warning", text });
-    });
+    };
+    this.#warden = Warden.start(this.#parent.placed, onGone, this.#socketFiles);
   }
 
   /** Resolves when every device runs confined; rejects with why one does not. */
@@ -135,8 +138,10 @@ export class DeviceSet {
     } finally {
       clearTimeout(timeout);
     }
-    this.#warden?.go();
-    this.#starter = this.#warden ?? this.#parent;
+    if (this.#warden === undefined) return;
+    this.#warden.go();
+    this.#starter = this.#warden;
+    this.#parent.letGo();
   }
 
   /** What the kernel says of each device's process; the VM does not end before it is known. */
@@ -151,6 +156,11 @@ export class DeviceSet {
   /** Devices inside this process, and what they were granted. */
   get inline(): InlineDevice[] {
     return this.#slots.flatMap((slot) => slot.inline ?? []);
+  }
+
+  /** Files of the sockets that listen for devices. */
+  get #socketFiles(): SocketFile[] {
+    return [...this.#parent.socketFiles, ...this.#slots.flatMap((slot) => slot.socketFiles)];
   }
 
   async #ask<T>(question: (starter: DeviceStarter) => Promise<T> | T): Promise<T> {
@@ -295,6 +305,9 @@ export class DeviceSet {
     }
     await Promise.all(this.#slots.map((slot) => slot.close()));
     await this.#warden?.close();
+    // Once a guest runs only the warden may remove a file.
+    if (this.#starter === this.#parent) this.#socketFiles.forEach(removeSocketFile);
+    this.#parent.letGo();
     this.#wake.close();
   }
 }

@@ -246,6 +246,7 @@ class IoDevice {
     // The link has let go of it; what it has mapped would stay at each death.
     this.#socket?.close();
     this.#socket = undefined;
+    this.#inline?.release();
     this.#inline = undefined;
     this.#post({ ...how, device: this.#index, answered: this.#link.answered });
   }

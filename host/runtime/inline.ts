@@ -46,6 +46,7 @@ export class InlineChannel implements Channel {
   /** Header of the message being served: the VMM may already be writing the next one. */
   readonly #requests = new Uint32Array(HEADER_BYTES / 4);
   readonly #dispatcher: Dispatcher;
+  readonly #device: DeviceInstance;
   readonly #presence: Presence;
   #gathered = 0;
   /** READY or LOG, still to be peeked. */
@@ -58,6 +59,7 @@ export class InlineChannel implements Channel {
 
   /** Starts `device` and says READY with an empty report: nothing here is confined. */
   constructor(device: DeviceInstance, { options = [], presence = NOBODY }: InlineOptions = {}) {
+    this.#device = device;
     this.#presence = presence;
     const { buffer } = this.#memory.view;
     this.outgoingControl = new Uint8Array(buffer, OUTGOING, CONTROL_BYTES_MAX);
@@ -125,6 +127,11 @@ export class InlineChannel implements Channel {
     this.#peeked = NOTHING;
     this.#rest = 0;
     return length;
+  }
+
+  /** Gives up what the device opened itself: it is not served any more. */
+  release(): void {
+    this.#device.release();
   }
 
   close(): void {

@@ -40,6 +40,8 @@ export interface World {
   link(module: WebAssembly.Module): Record<string, ImportedCall>;
   /** Called once, after linking and before any code of the module runs. */
   attach(instance: WebAssembly.Instance, memory: LinearMemory): void;
+  /** Closes what the module opened itself, if its process goes on without it. */
+  release?(): void;
 }
 
 /** All that a module exports, for the Forwarder. */
@@ -58,6 +60,7 @@ export class DeviceInstance {
   readonly facts: ModuleFacts;
   readonly memory: LinearMemory;
   readonly #functions: Forwarder<DeviceExports>;
+  #world: World | undefined;
   #inbox = 0;
   #outbox = 0;
   #attention = 0;
@@ -91,6 +94,7 @@ export class DeviceInstance {
     const instance = instantiate(compiled, linked);
     const device = new DeviceInstance(facts, instance);
     world.attach(instance, device.memory);
+    device.#world = world;
     return device;
   }
 
@@ -175,6 +179,11 @@ export class DeviceInstance {
     throw new DeviceFault(
       `attention: ${config} bytes of config space at ${at} are not in its memory`,
     );
+  }
+
+  /** Gives up what the module opened; nothing of it may be called any more. */
+  release(): void {
+    this.#world?.release?.();
   }
 
   reset(): void {

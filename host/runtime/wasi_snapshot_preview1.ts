@@ -6,12 +6,20 @@
 
 import os from "node:os";
 import { errno, pread64, pwrite64, read, write } from "../ffi/libc.js";
-import { type ClockName, type GrantedFd, importsOf, NO_FD, wasiFdOf } from "../sandbox/grants.js";
+import {
+  type ClockName,
+  functionsOn,
+  type GrantedFd,
+  NO_FD,
+  WASI_FD_FIRST,
+  wasiFdOf,
+} from "../sandbox/grants.js";
 import type { Manifest } from "../sandbox/manifest.js";
 import { CLOCK_MONOTONIC, CLOCK_REALTIME, nanosecondsOf } from "./clock.js";
 import { FILESTAT_BYTES, Stat, sync, truncate, writeFilestat } from "./file-calls.js";
 import type { ImportedCall, World } from "./instance.js";
 import type { LinearMemory } from "./linear-memory.js";
+import { accept, closeConnection } from "./socket-calls.js";
 
 /** Bytes that one call moves at most: a larger one is cut short, which every caller must expect. */
 export const IO_BYTES_MAX = 1024 * 1024;
@@ -19,6 +27,9 @@ export const IO_BYTES_MAX = 1024 * 1024;
 /** WASI's `clockid` (wasi_snapshot_preview1.witx): the first two are Linux' own. */
 const CLOCKID_REALTIME = CLOCK_REALTIME;
 const CLOCKID_MONOTONIC = CLOCK_MONOTONIC;
+
+/** WASI's `fdflags`: calls do not wait, as none of ours on a connection does. */
+const FDFLAGS_NONBLOCK = 4;
 
 /** Elements of an iovec array, as Linux limits them (IOV_MAX). */
 export const IOVECS_MAX = 1024;
@@ -44,6 +55,7 @@ export const ERRNO_BADF = wasiErrno("BADF");
 export const ERRNO_FAULT = wasiErrno("FAULT");
 export const ERRNO_INVAL = wasiErrno("INVAL");
 export const ERRNO_IO = wasiErrno("IO");
+export const ERRNO_MFILE = wasiErrno("MFILE");
 export const ERRNO_NOTCAPABLE = wasiErrno("NOTCAPABLE");
 
 const WASI_ERRNO_OF = new Map(
@@ -62,6 +74,8 @@ function lastErrno(): number {
 interface OpenFile {
   fd: number;
   functions: ReadonlySet<string>;
+  /** The functions that work on a connection that is accepted from it. */
+  onConnection: ReadonlySet<string>;
   /** Bytes of a block device. */
   deviceBytes: number;
 }
@@ -78,6 +92,8 @@ export class GrantedFiles implements World {
   #address = 0;
   #bytes = 0;
 
+  /** A connection from the n-th capability, counted from 0, is n descriptors behind this one. */
+  readonly #connectionFdFirst: number;
   /** What random_get() reads from: the first grant that links it. */
   readonly #random: OpenFile | undefined;
   readonly #stat = new Stat();
@@ -86,9 +102,12 @@ export class GrantedFiles implements World {
     for (const { name, kind, rights, fd, clock, deviceBytes = 0 } of grants) {
       if (kind === "clock") this.#grantClock(clock);
       if (fd === NO_FD) continue;
-      const functions = new Set(importsOf(kind, rights));
-      this.#files[wasiFdOf(manifest, name)] = { fd, functions, deviceBytes };
+      const onConnection = functionsOn("connection", { kind, rights });
+      const functions = functionsOn("grant", { kind, rights });
+      const file = { fd, functions, onConnection, deviceBytes };
+      this.#files[wasiFdOf(manifest, name)] = file;
     }
+    this.#connectionFdFirst = WASI_FD_FIRST + manifest.capabilities.length;
     this.#random = this.#files.find((file) => file?.functions.has("random_get"));
   }
 
@@ -102,9 +121,18 @@ export class GrantedFiles implements World {
       fd_filestat_set_size: this.fd_filestat_set_size.bind(this),
       fd_datasync: this.fd_datasync.bind(this),
       fd_sync: this.fd_sync.bind(this),
+      sock_accept: this.sock_accept.bind(this),
+      fd_close: this.fd_close.bind(this),
       clock_time_get: this.clock_time_get.bind(this),
       random_get: this.random_get.bind(this),
     };
+  }
+
+  /** Closes the connections that the module did not. */
+  release(): void {
+    for (const file of this.#files.splice(this.#connectionFdFirst)) {
+      if (file !== undefined) closeConnection(file.fd);
+    }
   }
 
   attach(_instance: WebAssembly.Instance, memory: LinearMemory): void {
@@ -171,6 +199,33 @@ export class GrantedFiles implements World {
 
   fd_sync(fd: number): number {
     return this.#use(fd, "fd_sync") || this.#done(sync(this.#fd, "all"));
+  }
+
+  /**
+   * Takes the next who connects, and stores the descriptor of the connection, which is always the
+   * same. There is one at a time from each capability: others wait, or are turned away.
+   */
+  sock_accept(fd: number, flags: number, at: number): number {
+    const refused = this.#use(fd, "sock_accept") || this.#check(at);
+    if (refused) return refused;
+    if ((flags & ~FDFLAGS_NONBLOCK) !== 0) return ERRNO_INVAL;
+    const connection = this.#connectionFdFirst + fd - WASI_FD_FIRST;
+    if (this.#files[connection] !== undefined) return ERRNO_MFILE;
+    const accepted = accept(this.#fd);
+    if (accepted < 0) return lastErrno();
+    const functions = this.#files[fd]!.onConnection;
+    const none = new Set<string>();
+    this.#files[connection] = { fd: accepted, functions, onConnection: none, deviceBytes: 0 };
+    this.#memory!.view.setUint32(at >>> 0, connection, true);
+    return ERRNO_SUCCESS;
+  }
+
+  /** Ends a connection that was accepted; what was granted stays open. */
+  fd_close(fd: number): number {
+    const refused = this.#use(fd, "fd_close");
+    if (refused) return refused;
+    this.#files[fd] = undefined;
+    return this.#done(closeConnection(this.#fd));
   }
 
   /** Fills all of the buffer, or fails; a short read of /dev/urandom is not an end. */

@@ -8,7 +8,7 @@
 // listener work.
 
 import { IOWR } from "../ffi/ioctl.js";
-import { checked, close, errno, ioctl } from "../ffi/libc.js";
+import { checked, close, errno, ioctl, syscall } from "../ffi/libc.js";
 import { Mapping } from "../ffi/memory.js";
 import { DESCRIPTOR_MESSAGE_BYTES, receiveDescriptor, sendDescriptor } from "../ffi/scm.js";
 import { waitingBytes } from "../ffi/socket.js";
@@ -48,12 +48,21 @@ export function isFarewell({ nr }: Denial): boolean {
 }
 
 /**
+ * Added to a descriptor it means the same to close(2), which reads an `int`, but not to a filter
+ * that compares all 64 bits.
+ */
+const UPPER_HALF = 1n << 32n;
+
+/**
  * Gives the listener of this process's filter to the VMM and keeps no copy; the VMM lets the close
- * through, so this returns when it has the listener and serves it.
+ * through, so this returns when it has the listener and serves it. The number of the listener may
+ * be one that the device may close later, when it is that of a connection: then the VMM would not
+ * be told of this close, and take the first that is an attack for it.
  */
 export function handOver(listener: number, socketFd: number): void {
   sendDescriptor(socketFd, listener);
-  checked(close(listener), "close", "Cannot confine the device", "ERR_SANDBOX");
+  const closed = syscall(syscallNumber("close"), UPPER_HALF + BigInt(listener), 0, 0, 0, 0, 0);
+  checked(closed, "close", "Cannot confine the device", "ERR_SANDBOX");
 }
 
 /** The VMM's hold on the filter of one device process. */

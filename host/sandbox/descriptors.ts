@@ -7,3 +7,13 @@ export const SOCKET_FD = 3;
 export const MODULE_FD = 4;
 /** Grants, in manifest order. */
 export const GRANT_FD_FIRST = 5;
+
+/**
+ * The descriptors that connections get: accept4(2) takes the lowest that is free, which is that of
+ * the module, and then those behind the grants. There are as many as listeners and no more, because
+ * the process may have none beyond (RLIMIT_NOFILE).
+ */
+export function connectionFds(grantCount: number, listenerCount: number): number[] {
+  const behind = GRANT_FD_FIRST + grantCount;
+  return Array.from({ length: listenerCount }, (_, i) => (i === 0 ? MODULE_FD : behind + i - 1));
+}

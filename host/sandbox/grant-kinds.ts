@@ -14,6 +14,8 @@ export interface GrantedCall {
   reason: string;
   /** Its descriptor is not the granted one but a connection that was accepted from it. */
   onConnection?: true;
+  /** All 64 bits of the descriptor count, so that a close at the lock-down is none (denial.ts). */
+  isWhole?: true;
   /** All 64 bits of other arguments, by their number. */
   exactly?: Readonly<Record<number, number>>;
 }
@@ -24,8 +26,15 @@ type Links = Readonly<Record<string, readonly GrantedCall[]>>;
 interface KindRow {
   /** What WHAT can be: a name for any path, or all words that there are. */
   what: "PATH" | readonly string[];
+  /** WHAT may not be there yet, or is no file at all: only opening it tells. */
+  isMade?: true;
   /** No descriptor stands for it. */
   isBare?: true;
+  /**
+   * Rights with which it stays open for as long as the VM, while the device's processes come and
+   * go: nobody who connects in between is turned away.
+   */
+  stays?: readonly Right[];
   /** RIGHTS of the command line; without any it is the first. `""` stands for no word at all. */
   words: Readonly<Record<string, readonly Right[]>>;
   /** By right: what of the capability's functions it lets the module use. */
@@ -43,6 +52,33 @@ const sync: Links = {
   fd_sync: [{ syscall: "fsync", reason: "what the module wrote and the size reach the disk" }],
 };
 const write: Links = { fd_write: [{ syscall: "write", reason: WRITE }] };
+
+/** bits/socket_type.h: SOCK_NONBLOCK | SOCK_CLOEXEC. */
+export const ACCEPTED_FLAGS = 0o2004000;
+
+const stream: Links = {
+  fd_read: [{ syscall: "read", reason: "the module reads what its peer sent" }],
+  fd_write: [{ syscall: "write", reason: "the module sends to its peer" }],
+};
+const accepted: Links = {
+  sock_accept: [
+    {
+      syscall: "accept4",
+      reason: "somebody connects to the module, and who that is it does not learn",
+      exactly: { 1: 0, 2: 0, 3: ACCEPTED_FLAGS },
+    },
+  ],
+  fd_read: [{ syscall: "read", onConnection: true, reason: "the module reads what it is sent" }],
+  fd_write: [{ syscall: "write", onConnection: true, reason: "the module answers" }],
+  fd_close: [
+    {
+      syscall: "close",
+      onConnection: true,
+      isWhole: true,
+      reason: "the module is done, and takes the next",
+    },
+  ],
+};
 
 export const GRANT_KINDS = {
   file: {
@@ -73,6 +109,13 @@ export const GRANT_KINDS = {
     isBare: true,
     words: { "": ["read"] },
     links: { read: { clock_time_get: [] } },
+  },
+  unix: {
+    what: "PATH",
+    isMade: true,
+    stays: ["listen"],
+    words: { connect: ["connect"], listen: ["listen"] },
+    links: { connect: stream, listen: accepted },
   },
   random: {
     what: ["urandom"],
@@ -149,5 +192,9 @@ export function wordOfRights(kind: GrantKind, rights: readonly Right[]): string 
 export function linksOf(kind: GrantKind, rights: readonly Right[]): Map<string, GrantedCall[]> {
   const { links } = kindRow(kind);
   const entries = rights.flatMap((right) => Object.entries(links[right] ?? {}));
-  return new Map(entries.map(([name, calls]) => [name, [...calls]]));
+  const linked = new Map<string, GrantedCall[]>();
+  for (const [name, calls] of entries) {
+    linked.set(name, [...new Set([...(linked.get(name) ?? []), ...calls])]);
+  }
+  return linked;
 }

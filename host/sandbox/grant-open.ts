@@ -2,7 +2,7 @@
 
 import { closeSync, constants, fstatSync, openSync } from "node:fs";
 import { VmmError } from "../errors.js";
-import { fcntl, ioctl, syscall } from "../ffi/libc.js";
+import { checked, fcntl, ioctl, syscall } from "../ffi/libc.js";
 import { Mapping } from "../ffi/memory.js";
 import type { GrantKind, Right } from "./grant-kinds.js";
 import {
@@ -15,6 +15,7 @@ import {
 } from "./grants.js";
 import { FCNTL, IOCTL } from "./linux.js";
 import { syscallNumber } from "./syscalls.js";
+import { openUnix, removeSocketFile } from "./unix-grant.js";
 
 const { O_RDONLY, O_WRONLY, O_RDWR, O_APPEND, O_NONBLOCK, O_NOCTTY } = constants;
 /** unistd.h */
@@ -22,7 +23,7 @@ const SEEK_SET = 0;
 const URANDOM = "/dev/urandom";
 
 /** A descriptor, and what there is to know of it that its process cannot ask. */
-type Opened = Pick<GrantedFd, "fd" | "clock" | "deviceBytes">;
+type Opened = Pick<GrantedFd, "fd" | "clock" | "deviceBytes" | "socketFile">;
 
 /** Flags of open(2) for the rights of a file; O_RDONLY has no bits, so they do not add up. */
 export function openFlagsOf(rights: readonly Right[]): number {
@@ -59,8 +60,15 @@ function openFile({ name, kind, what, rights }: ResolvedGrant): Opened {
 const OPEN: Readonly<Record<GrantKind, (grant: ResolvedGrant) => Opened>> = {
   file: openFile,
   clock: ({ what }) => ({ fd: NO_FD, clock: what as ClockName }),
+  unix: openUnix,
   random: () => ({ fd: openSync(URANDOM, O_RDONLY) }),
 };
+
+/** Another descriptor of what this process keeps open. */
+function duplicate(held: number): Opened {
+  const fd = fcntl(held, FCNTL.F_DUPFD_CLOEXEC, 0);
+  return { fd: checked(fd, "fcntl", "Cannot pass a grant on", "ERR_GRANT") };
+}
 
 /**
  * Opens what was granted. The caller closes the descriptors.
@@ -71,16 +79,25 @@ export function openGrants(grants: readonly ResolvedGrant[]): GrantedFd[] {
   const opened: GrantedFd[] = [];
   try {
     for (const grant of grants) {
-      const { name, kind, rights } = grant;
-      opened.push({ name, kind, rights, ...OPEN[kind](grant) });
+      const { name, kind, rights, held } = grant;
+      const found = held === undefined ? OPEN[kind](grant) : duplicate(held);
+      opened.push({ name, kind, rights, ...found });
     }
     return opened;
   } catch (cause) {
-    for (const fd of fdsOf(opened)) closeSync(fd);
+    closeGrants(opened);
     if (cause instanceof VmmError && cause.code === "ERR_GRANT") throw cause;
     const { name, kind, what } = grants[opened.length]!;
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new VmmError("ERR_GRANT", `Cannot grant ${name}=${kind}:${what}: ${reason}`, { cause });
+  }
+}
+
+/** Closes what openGrants() opened, and removes what that made. */
+export function closeGrants(granted: readonly GrantedFd[]): void {
+  for (const fd of fdsOf(granted)) closeSync(fd);
+  for (const { socketFile } of granted) {
+    if (socketFile !== undefined) removeSocketFile(socketFile);
   }
 }
 

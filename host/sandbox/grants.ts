@@ -26,6 +26,13 @@ export const NO_FD = -1;
 /** What may be granted of a clock. */
 export type ClockName = "monotonic" | "realtime";
 
+/** The file of a listening socket, by what tells it from another one of the same name. */
+export interface SocketFile {
+  path: string;
+  dev: number;
+  ino: number;
+}
+
 /** What the command line gives: `file:/dev/urandom:ro`. */
 export interface GrantSpec {
   kind: GrantKind;
@@ -37,6 +44,8 @@ export interface GrantSpec {
 /** A grant that a capability of the manifest asked for. */
 export interface ResolvedGrant extends GrantSpec {
   name: string;
+  /** A descriptor of this process that is to be used, instead of opening WHAT. */
+  held?: number;
 }
 
 /** A grant as a device process holds it: an open descriptor, or NO_FD. */
@@ -47,6 +56,8 @@ export interface GrantedFd {
   fd: number;
   /** Of a clock: which one. */
   clock?: ClockName;
+  /** The file that stands for a listening socket, and goes with it. */
+  socketFile?: SocketFile;
   /** Bytes of a block device, of which fstat(2) does not know the size. */
   deviceBytes?: number;
 }
@@ -65,6 +76,24 @@ export function callsOf(
 ): GrantedCall[] {
   const entries = [...linksOf(grant.kind, grant.rights)];
   return entries.flatMap(([name, calls]) => (imported.has(name) ? calls : []));
+}
+
+/** Names of the functions that work on the granted descriptor, or on connections from it. */
+export function functionsOn(
+  what: "grant" | "connection",
+  { kind, rights }: Pick<GrantedFd, "kind" | "rights">,
+): ReadonlySet<string> {
+  const isOn = (calls: readonly GrantedCall[]) =>
+    calls.length === 0
+      ? what === "grant"
+      : calls.some(({ onConnection = false }) => onConnection === (what === "connection"));
+  const links = [...linksOf(kind, rights)];
+  return new Set(links.filter(([, calls]) => isOn(calls)).map(([name]) => name));
+}
+
+/** How many of these grants connections are accepted from: one at a time each. */
+export function listenerCount(grants: readonly Pick<GrantedFd, "rights">[]): number {
+  return grants.filter(({ rights }) => rights.includes("listen")).length;
 }
 
 /** The descriptor number inside Wasm of the capability `name`, whether it was granted or not. */

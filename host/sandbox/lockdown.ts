@@ -13,8 +13,8 @@ import {
   SECCOMP_RET_USER_NOTIF,
 } from "./bpf.js";
 import { handOver } from "./denial.js";
-import { GRANT_FD_FIRST, SOCKET_FD, STDERR_FD } from "./descriptors.js";
-import { fdsOf, type GrantedFd, type Right } from "./grants.js";
+import { connectionFds, GRANT_FD_FIRST, SOCKET_FD, STDERR_FD } from "./descriptors.js";
+import { fdsOf, type GrantedFd, listenerCount, type Right } from "./grants.js";
 import { Filter } from "./install.js";
 import { denyEverything } from "./landlock.js";
 import { CAPABILITY, PRCTL, RLIMIT, SECCOMP, SIGNAL } from "./linux.js";
@@ -118,13 +118,15 @@ function statusBytes(name: "VmData" | "VmSize"): number {
 }
 
 function limitResources(grants: readonly GrantedFd[]): void {
+  const granted = fdsOf(grants).length;
+  const connections = connectionFds(granted, listenerCount(grants));
   const limits: Partial<Record<keyof typeof RLIMIT, number>> = {
     RLIMIT_AS: statusBytes("VmSize") + ADDRESS_GROWTH_BYTES_MAX,
     RLIMIT_CORE: 0,
     RLIMIT_DATA: statusBytes("VmData") + DATA_GROWTH_BYTES_MAX,
     RLIMIT_MEMLOCK: 0,
     RLIMIT_MSGQUEUE: 0,
-    RLIMIT_NOFILE: GRANT_FD_FIRST + fdsOf(grants).length,
+    RLIMIT_NOFILE: Math.max(GRANT_FD_FIRST + granted - 1, ...connections) + 1,
     RLIMIT_NPROC: 0,
     RLIMIT_SIGPENDING: 0,
   };

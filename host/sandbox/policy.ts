@@ -10,11 +10,13 @@ import {
   PROT_READ,
   PROT_WRITE,
 } from "../ffi/memory.js";
-import { GRANT_FD_FIRST, SOCKET_FD } from "./descriptors.js";
+import { connectionFds, GRANT_FD_FIRST, SOCKET_FD } from "./descriptors.js";
 import {
   callsOf,
+  fdsOf,
   type GrantedCall,
   type GrantedFd,
+  listenerCount,
   placeGrants,
   type ResolvedGrant,
   WASI_MODULE,
@@ -124,7 +126,16 @@ export function grantedRule(call: GrantedCall, name: string, fds: readonly numbe
   const rest = Object.entries(call.exactly ?? {}).map(([arg, value]) =>
     exactly(Number(arg), [value]),
   );
-  return allow(call.syscall, `${name}: ${call.reason}`, oneOf(0, fds), ...rest);
+  const on = call.isWhole === true ? exactly(0, fds) : oneOf(0, fds);
+  return allow(call.syscall, `${name}: ${call.reason}`, on, ...rest);
+}
+
+/** Rules of the connections that are accepted: whose of several listeners one is, nobody knows. */
+function connectionRules(grants: readonly GrantedFd[], imported: ReadonlySet<string>): Rule[] {
+  const fds = connectionFds(fdsOf(grants).length, listenerCount(grants));
+  const calls = grants.flatMap((grant) => callsOf(grant, imported));
+  const onConnection = new Set(calls.filter((call) => call.onConnection === true));
+  return [...onConnection].map((call) => grantedRule(call, "a connection", fds));
 }
 
 /** The policy of one device process. */
@@ -132,12 +143,15 @@ export function policyOf({ socketFd, grants, imports }: PolicyInput): Policy {
   const wasi = imports.filter(({ module }) => module === WASI_MODULE);
   const imported = new Set(wasi.map(({ name }) => name));
   const granted = grants.flatMap((grant) =>
-    callsOf(grant, imported).map((call) => grantedRule(call, grant.name, [grant.fd])),
+    callsOf(grant, imported)
+      .filter(({ onConnection = false }) => !onConnection)
+      .map((call) => grantedRule(call, grant.name, [grant.fd])),
   );
   return {
     rules: [
       allow("recvmsg", "requests come from the VMM", fd(0, socketFd)),
       ...granted,
+      ...connectionRules(grants, imported),
       allow("sendmsg", "replies go to the VMM", fd(0, socketFd)),
       ...memoryRules(),
       allow("futex", "V8 and Node wake threads that are gone", is(1, FUTEX_WAKE_PRIVATE)),

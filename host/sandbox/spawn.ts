@@ -127,11 +127,19 @@ function pipeEnds(): Ends {
   return { ours, theirs };
 }
 
+/** Another descriptor of the same, out of the way of those that the child will get. */
+export function stageCopy(fd: number): number {
+  const high = fcntl(fd, FCNTL.F_DUPFD_CLOEXEC, STAGED_FD_FIRST);
+  return checked(high, "fcntl", "Cannot start a device process", "ERR_SANDBOX");
+}
+
 /** Moves a descriptor out of the way of those that the child will get. */
 export function stage(fd: number): number {
-  const high = fcntl(fd, FCNTL.F_DUPFD_CLOEXEC, STAGED_FD_FIRST);
-  closeSync(fd);
-  return checked(high, "fcntl", "Cannot start a device process", "ERR_SANDBOX");
+  try {
+    return stageCopy(fd);
+  } finally {
+    closeSync(fd);
+  }
 }
 
 function openModule(file: string): number {
@@ -141,6 +149,11 @@ function openModule(file: string): number {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new VmmError("ERR_FILE", `Cannot open the module "${file}": ${reason}`, { cause });
   }
+}
+
+/** A device is not told any path. */
+function withoutPath({ socketFile, ...grant }: GrantedFd): GrantedFd {
+  return grant;
 }
 
 /** Opens the module and what is granted; nothing stays open if one of them cannot be. */
@@ -274,7 +287,7 @@ export function spawnDevice(options: SpawnOptions): DeviceProcess {
     stage(module),
     ...fdsOf(granted).map(stage),
   ];
-  const grants = placeGrants(granted, GRANT_FD_FIRST);
+  const grants = placeGrants(granted, GRANT_FD_FIRST).map(withoutPath);
   const allowWeak = options.allowWeak === true;
   const programOf = (weak: Weakness[]): Program => {
     const parentPid = weak.some(({ piece }) => piece === "pid namespace") ? process.pid : 0;

@@ -2,6 +2,10 @@
 // then on its warden (warden.ts).
 
 import { VmmError } from "../errors.js";
+import { close } from "../ffi/libc.js";
+import { kindRow } from "./grant-kinds.js";
+import { openGrants } from "./grant-open.js";
+import type { GrantedFd, ResolvedGrant, SocketFile } from "./grants.js";
 import type { Weakness } from "./pieces.js";
 import { type Proof, proofOf } from "./proof.js";
 import { type DeviceExit, type DeviceProcess, type SpawnOptions, spawnDevice } from "./spawn.js";
@@ -50,11 +54,18 @@ export interface DeviceStarter {
   prove(device: number): Promise<Proof> | Proof;
 }
 
+/** Whether a grant is opened once and stays open, whatever becomes of the device's processes. */
+function stays({ kind, rights }: ResolvedGrant): boolean {
+  return kindRow(kind).stays?.some((right) => rights.includes(right)) === true;
+}
+
 /** Starts devices as children of this process: the VMM without a filter, and the warden. */
 export class ParentStarter implements DeviceStarter {
   readonly #devices: Placed[];
   /** What the start of each device had to do without. */
   readonly #weak = new Map<number, readonly Weakness[]>();
+  /** What was granted and stays open while processes come and go. */
+  #held: GrantedFd[] = [];
 
   /** @param devices where each device runs now, or this process for one that runs nowhere yet */
   constructor(devices: readonly Placed[]) {
@@ -66,7 +77,13 @@ export class ParentStarter implements DeviceStarter {
     return this.#devices;
   }
 
+  /** Files of the sockets that listen here. */
+  get socketFiles(): SocketFile[] {
+    return this.#held.flatMap(({ socketFile }) => socketFile ?? []);
+  }
+
   start(device: number): DeviceProcess {
+    this.#hold(this.#at(device));
     const process = spawnDevice(this.#planOf(device));
     this.#at(device).pid = process.pid;
     this.#weak.set(device, process.weak);
@@ -80,6 +97,25 @@ export class ParentStarter implements DeviceStarter {
 
   prove(device: number): Proof {
     return proofOf(this.#at(device).pid);
+  }
+
+  /** Closes what it holds: whoever starts devices from now on has it, or nobody needs it. */
+  letGo(): void {
+    for (const { fd } of this.#held) close(fd);
+    this.#held = [];
+  }
+
+  /** Opens what is to stay open, at the first start of a device. */
+  #hold(placed: Placed): void {
+    const { plan } = placed;
+    if (plan === null) return;
+    const grants = plan.grants.map((grant) => {
+      if (grant.held !== undefined || !stays(grant)) return grant;
+      const opened = openGrants([grant]);
+      this.#held.push(...opened);
+      return { ...grant, held: opened[0]!.fd };
+    });
+    placed.plan = { ...plan, grants };
   }
 
   #at(device: number): Placed {

@@ -130,7 +130,10 @@ function inlineRules({ id, grants, imports }: InlineDevice): Rule[] {
     const name = `${id}.${grant.name}`;
     return [
       allow("lseek", `${name}: its next instance begins at the start`, fd(0, grant.fd)),
-      ...callsOf(grant, imported).map((call) => grantedRule(call, name, [grant.fd])),
+      // What a connection needs, whose descriptor nobody can know, the VMM does anyway.
+      ...callsOf(grant, imported)
+        .filter(({ onConnection = false }) => !onConnection)
+        .map((call) => grantedRule(call, name, [grant.fd])),
     ];
   });
 }

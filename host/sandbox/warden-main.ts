@@ -7,8 +7,10 @@ import { Socket } from "node:net";
 import { VmmError } from "../errors.js";
 import { _exit, close } from "../ffi/libc.js";
 import { sendDescriptor } from "../ffi/scm.js";
+import type { SocketFile } from "./grants.js";
 import type { DeviceProcess } from "./spawn.js";
 import { ParentStarter } from "./starter.js";
+import { removeSocketFile } from "./unix-grant.js";
 import {
   DESCRIPTORS_FD,
   Lines,
@@ -24,8 +26,11 @@ class Warden {
   /** Devices that it started and that have not ended. */
   readonly #running = new Map<number, DeviceProcess>();
 
-  constructor({ devices }: WardenSetup) {
+  readonly #socketFiles: readonly SocketFile[];
+
+  constructor({ devices, socketFiles }: WardenSetup) {
     this.#starter = new ParentStarter(devices);
+    this.#socketFiles = socketFiles;
     const lines = new Lines();
     this.#messages.setEncoding("utf8");
     this.#messages.on("data", (text: string) => {
@@ -70,6 +75,9 @@ class Warden {
         return this.#starter.verify(device, said ?? []);
       case "prove":
         return this.#starter.prove(device);
+      case "leave":
+        for (const file of this.#socketFiles) removeSocketFile(file);
+        return null;
     }
   }
 

@@ -8,14 +8,16 @@ import { fileURLToPath } from "node:url";
 import { assert, VmmError } from "../errors.js";
 import { socketpair } from "../ffi/libc.js";
 import { receiveDescriptor } from "../ffi/scm.js";
+import type { SocketFile } from "./grants.js";
 import { launchHelper } from "./namespaces.js";
 import { PidFd } from "./pidfd.js";
 import type { Weakness } from "./pieces.js";
 import type { Proof } from "./proof.js";
-import { type DeviceExit, pairOf, reap, stage } from "./spawn.js";
+import { type DeviceExit, pairOf, reap, stage, stageCopy } from "./spawn.js";
 import type { DeviceStarter, Placed, StartedDevice } from "./starter.js";
 import type { Verified } from "./verify.js";
 import {
+  HELD_FD_FIRST,
   Lines,
   type WardenAnswer,
   type WardenRequest,
@@ -84,6 +86,22 @@ class WardedDevice implements StartedDevice {
   }
 }
 
+/** How long the warden may take to remove files, which takes a millisecond, before it is ended. */
+const LEAVE_TIMEOUT_MS = 2000;
+
+/** Devices as the warden is told of them, and copies of what it is to hold open for them. */
+function handOver(devices: readonly Placed[]): { devices: Placed[]; held: number[] } {
+  const held: number[] = [];
+  const told = devices.map(({ plan, pid }) => {
+    const grants = plan?.grants.map((grant) => {
+      if (grant.held === undefined) return grant;
+      return { ...grant, held: HELD_FD_FIRST + held.push(stageCopy(grant.held)) - 1 };
+    });
+    return { plan: plan && { ...plan, grants: grants ?? [] }, pid };
+  });
+  return { devices: told, held };
+}
+
 /** A pair of connected sockets of a type: the VMM's, and the warden's out of harm's way. */
 function socketsOf(type: number): { ours: number; theirs: number } {
   const make = (sv: number) => socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, sv);
@@ -99,6 +117,8 @@ export class Warden implements DeviceStarter {
   readonly #waiters: Waiter[] = [];
   readonly #devices = new Map<number, WardedDevice>();
   readonly #onGone: (reason: string) => void;
+  #runs = false;
+  readonly #hasFiles: boolean;
   #lastWords = "";
   #gone: VmmError | undefined;
   #reaped: () => void = () => {};
@@ -108,9 +128,15 @@ export class Warden implements DeviceStarter {
 
   private constructor(
     pid: number,
-    options: { messages: number; descriptors: number; onGone: (reason: string) => void },
+    options: {
+      messages: number;
+      descriptors: number;
+      hasFiles: boolean;
+      onGone: (reason: string) => void;
+    },
   ) {
     this.pid = pid;
+    this.#hasFiles = options.hasFiles;
     this.#pidfd = new PidFd(pid);
     this.#descriptors = options.descriptors;
     this.#onGone = options.onGone;
@@ -129,13 +155,19 @@ export class Warden implements DeviceStarter {
    * guest waits. It may start each of `devices` that has a plan, and nothing else.
    *
    * @param onGone called with the reason when it ends although nobody closed it
+   * @param socketFiles what it removes at its end
    */
-  static start(devices: readonly Placed[], onGone: (reason: string) => void): Warden {
+  static start(
+    devices: readonly Placed[],
+    onGone: (reason: string) => void,
+    socketFiles: readonly SocketFile[] = [],
+  ): Warden {
     const messages = socketsOf(SOCK_STREAM);
     const descriptors = socketsOf(SOCK_SEQPACKET);
-    const setup: WardenSetup = { devices };
+    const { devices: told, held } = handOver(devices);
+    const setup: WardenSetup = { devices: told, socketFiles };
     const nothing = () => stage(openSync("/dev/null", "r+"));
-    const fds = [nothing(), nothing(), nothing(), messages.theirs, descriptors.theirs];
+    const fds = [nothing(), nothing(), nothing(), messages.theirs, descriptors.theirs, ...held];
     try {
       const pid = launchHelper({
         entry: ENTRY,
@@ -145,7 +177,7 @@ export class Warden implements DeviceStarter {
         fds,
       });
       const ends = { messages: messages.ours, descriptors: descriptors.ours };
-      const warden = new Warden(pid, { ...ends, onGone });
+      const warden = new Warden(pid, { ...ends, hasFiles: socketFiles.length > 0, onGone });
       warden.#pidfd.stop();
       return warden;
     } catch (error) {
@@ -159,6 +191,7 @@ export class Warden implements DeviceStarter {
 
   /** Lets it boot; it is at work some 50 ms later, and what is asked of it waits until then. */
   go(): void {
+    this.#runs = true;
     this.#pidfd.go();
   }
 
@@ -175,13 +208,23 @@ export class Warden implements DeviceStarter {
     return this.#ask({ ask: "prove", device });
   }
 
-  /** Ends the warden, and with it what it started. */
+  /** Removes what listening sockets leave behind, and ends the warden and what it started. */
   async close(): Promise<void> {
+    if (this.#runs && this.#hasFiles) await this.#leave();
     if (this.#gone === undefined) {
       this.#gone = new VmmError("ERR_SANDBOX", "The warden was closed");
       this.#pidfd.kill();
     }
     await this.#end;
+  }
+
+  async #leave(): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise((resolve) => {
+      timer = setTimeout(resolve, LEAVE_TIMEOUT_MS);
+    });
+    await Promise.race([this.#ask({ ask: "leave", device: 0 }).catch(() => {}), late]);
+    clearTimeout(timer);
   }
 
   #ask<T>(request: WardenRequest, read: (value: unknown) => T = (value) => value as T): Promise<T> {

@@ -6,6 +6,7 @@ import path from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { compileDevice } from "../../host/author/device.js";
+import { accept } from "../../host/runtime/socket-calls.js";
 import { GrantedFiles } from "../../host/runtime/wasi_snapshot_preview1.js";
 import { openGrants } from "../../host/sandbox/grant-open.js";
 import { type GrantSpec, resolveGrants } from "../../host/sandbox/grants.js";
@@ -139,6 +140,78 @@ test("Random gives numbers and fills buffers", async () => {
   assert.is(first?.length, 48);
   assert.is.not(first, second);
   assert.is.not(first?.slice(0, 16), "0".repeat(16));
+});
+
+const PORT = "const port = capability.unix('port', Rights.Connect | Rights.Listen);";
+/** Answers with accept() and errno, then what the peer said; sends the request to the peer. */
+const TALK = `
+  chain.write<u8>(port.accept() ? 1 : 0);
+  chain.write<u32>(port.errno);
+  chain.readInto(port, chain.readable);
+  chain.write<u32>(port.errno);
+  chain.writeFrom(port, chain.writable);`;
+
+function unixGrant(what: string, right: "connect" | "listen"): Record<string, GrantSpec> {
+  return { port: { kind: "unix", what, rights: [right] } };
+}
+
+/** The other end of a connection to a device. */
+function visitor(what: string): number {
+  return openGrants([{ name: "visitor", ...unixGrant(what, "connect").port! }])[0]!.fd;
+}
+
+function heard(fd: number): string {
+  const buffer = Buffer.alloc(64);
+  return buffer.toString("latin1", 0, fs.readSync(fd, buffer));
+}
+
+const AGAIN = 6;
+const BADF = 8;
+
+test("Unix.accept() takes who connects, one at a time, and read() does not wait", async () => {
+  const what = path.join(directory, "listen.socket");
+  const top = PORT;
+  const serve = `if (chain.readable == 0) port.close(); ${TALK}`;
+  const device = await granted({ top, serve }, unixGrant(what, "listen"));
+  const ask = (text: string) => {
+    const [reply] = device.ask({ id: 1, readable: Buffer.from(text), capacity: 64 });
+    const bytes = Buffer.from(reply!.bytes);
+    return [bytes[0], bytes.readUInt32LE(1), bytes.readUInt32LE(5), bytes.toString("latin1", 9)];
+  };
+  assert.equal(ask("nobody"), [0, AGAIN, BADF, ""]);
+  const first = visitor(what);
+  const second = visitor(what);
+  fs.writeSync(second, "I am next");
+  assert.equal(ask("hello"), [1, 0, 0, ""]);
+  assert.is(heard(first), "hello");
+  fs.writeSync(first, "and you");
+  assert.equal(ask("?"), [1, 0, 0, "and you"]);
+  // An empty request ends the connection, and the next is taken.
+  assert.equal(ask(""), [1, 0, 0, "I am next"]);
+  assert.equal(heard(first), "?");
+  assert.equal(heard(first), "", "the first was not told that it is over");
+  assert.equal(ask(""), [0, AGAIN, AGAIN, ""]);
+  for (const fd of [first, second]) fs.closeSync(fd);
+});
+
+test("Unix.accept() finds the peer there where the user granted a connection", async () => {
+  const what = path.join(directory, "connect.socket");
+  const listener = openGrants([{ name: "peer", ...unixGrant(what, "listen").port! }])[0]!.fd;
+  const device = await granted({ top: PORT, serve: TALK }, unixGrant(what, "connect"));
+  const accepted = accept(listener);
+  fs.writeSync(accepted, "welcome");
+  const [reply] = device.ask({ id: 1, readable: Buffer.from("it is me"), capacity: 64 });
+  const NOTCAPABLE = 76;
+  assert.equal([...reply!.bytes.subarray(0, 9)], [1, NOTCAPABLE, 0, 0, 0, 0, 0, 0, 0]);
+  assert.is(Buffer.from(reply!.bytes).toString("latin1", 9), "welcome");
+  assert.is(heard(accepted), "it is me");
+  for (const fd of [accepted, listener]) fs.closeSync(fd);
+});
+
+test("a module that only connects links nothing that accepts", async () => {
+  const top = "const port = capability.unix('port', Rights.Connect);";
+  const source = granted({ top, serve: TALK }, {});
+  assert.match(await source.then(String, String), /sock_accept, no capability in its manifest/);
 });
 
 test.run();

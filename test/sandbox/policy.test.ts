@@ -3,7 +3,12 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { describeTests } from "../../host/cli/policy.js";
-import { importsOf, type Right, WASI_MODULE } from "../../host/sandbox/grants.js";
+import {
+  importsOf,
+  type ResolvedGrant,
+  type Right,
+  WASI_MODULE,
+} from "../../host/sandbox/grants.js";
 import {
   type Policy,
   policyOf,
@@ -156,6 +161,62 @@ test("policyOfDevice() numbers the grants as the process will have them", () => 
     reads.map(({ args }) => args[0]?.values),
     [[5n], [6n]],
   );
+});
+
+/** Listeners and files, in this order, of a module that imports all there is of either. */
+function listening(...kinds: ("unix" | "file")[]): Policy {
+  const grants = kinds.map((kind, i): ResolvedGrant => {
+    const rights: Right[] = [kind === "unix" ? "listen" : "read"];
+    return { name: `${kind}${i}`, kind, what: "/x", rights };
+  });
+  const imports = [...new Set([...importsOf("unix", ["listen"]), "fd_pread"])];
+  return policyOfDevice({ imports: importing(...imports) }, grants);
+}
+
+function valuesOf({ rules }: Policy, syscall: string): bigint[][] {
+  const found = rules.filter((rule) => rule.syscall === syscall);
+  return found.map(({ args }) => args.find(({ arg }) => arg === 0)?.values ?? []);
+}
+
+test("a listener can be accepted from, without an address, and nothing else is possible", () => {
+  const policy = listening("unix");
+  assert.equal(policy.rules.filter(({ syscall }) => syscall === "accept4").map(describeTests), [
+    "fd = 5, addr = 0, addrlen = 0, flags = 0x80800",
+  ]);
+  const onListener = policy.rules.filter(({ args }) => args[0]?.values.includes(5n));
+  assert.equal(
+    onListener.map(({ syscall }) => syscall),
+    ["accept4"],
+  );
+  const beyond = "socket connect bind listen sendto recvfrom getpeername shutdown dup fcntl";
+  const syscalls = syscallsOf(policy);
+  assert.not.ok(beyond.split(" ").some((name) => syscalls.includes(name)));
+});
+
+test("the descriptors of connections are known: the module's, and those behind the grants", () => {
+  for (const [kinds, fds] of [
+    [["unix"], [4n]],
+    [["unix", "file"], [4n]],
+    [
+      ["unix", "file", "unix", "unix"],
+      [4n, 9n, 10n],
+    ],
+  ] as const) {
+    const policy = listening(...kinds);
+    for (const syscall of ["write", "close"]) {
+      assert.equal(valuesOf(policy, syscall), [fds], `${kinds}: ${syscall}`);
+    }
+  }
+});
+
+test("a module that needs more than 20 system calls is refused before it is started", () => {
+  const everything = [...importsOf("file", ["read", "write"]), ...importsOf("unix", ["listen"])];
+  const grants: ResolvedGrant[] = [
+    { name: "image", kind: "file", what: "/x", rights: ["read", "write"] },
+    { name: "port", kind: "unix", what: "/y", rights: ["listen"] },
+  ];
+  const policy = () => policyOfDevice({ imports: importing(...everything) }, grants);
+  assert.throws(policy, /its process would need 21 system calls, 20 is the most: make two devices/);
 });
 
 test.run();

@@ -85,4 +85,21 @@ test("weaknessesIn() believes a device only what its lock-down can lack", () => 
   }
 });
 
+test("missingFrom() lets a device have as many connections as it listens, and where it may", () => {
+  const expected: Expected = { id: "port0", seccomp: "enforce", grantCount: 2, weak: [] };
+  const open = (...fds: number[]) => ({
+    ...WHOLE,
+    fds: [0, 1, 2, 3, 5, 6, ...fds].map((fd) => ({ fd, target: `socket:${fd}` })),
+  });
+  const extra = (listenerCount: number, ...fds: number[]) =>
+    /its own \(it has (.*)\)/.exec(
+      missingFrom(open(...fds), { ...expected, listenerCount }).join(),
+    );
+  assert.is(extra(1, 4), null);
+  assert.is(extra(2, 4, 7), null);
+  assert.is(extra(0, 4)?.[1], "socket:4");
+  assert.is(extra(1, 4, 7)?.[1], "socket:7");
+  assert.is(extra(2, 4, 7, 8)?.[1], "socket:8");
+});
+
 test.run();

@@ -3,6 +3,7 @@
 // nothing here exercises fails the run.
 
 import fs from "node:fs";
+import net from "node:net";
 import path from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -28,16 +29,31 @@ import {
   NOBODY,
   RNG_MODULE,
 } from "../support/attacker.js";
+import { directory } from "../support/confined.js";
 import type { Exercised, Missed } from "./deeds.js";
 import { NOTHING_TO_DO, unknownOf } from "./exercise.js";
 import { killsOf, REFUSED_FIRST } from "./variant.js";
 
 const DEVICES = path.dirname(RNG_MODULE);
 
+/** Somebody to connect to, and whoever connects to a device: each holds its end. */
+const peers: net.Socket[] = [];
+const server = net.createServer((peer) => void peers.push(peer.on("error", () => {})));
+const SERVER = path.join(directory, "server.socket");
+await new Promise<void>((resolve) => server.listen(SERVER, resolve));
+
+function visit(what: string): void {
+  peers.push(net.connect(what).on("error", () => {}));
+}
+
 /** Something of each kind that can be granted; a new kind needs a line. */
-const GRANTED: Readonly<Record<GrantKind, () => ResolvedGrant>> = {
+const GRANTED: Readonly<Record<GrantKind, (rights: readonly Right[]) => ResolvedGrant>> = {
   file: imageGrant,
   clock: () => ({ name: "clock", kind: "clock", what: "monotonic", rights: ["read"] }),
+  unix: (rights) => {
+    const what = rights.includes("listen") ? path.join(directory, "device.socket") : SERVER;
+    return { name: "port", kind: "unix", what, rights: [...rights] };
+  },
   random: () => ({ name: "random", kind: "random", what: "urandom", rights: ["read"] }),
 };
 
@@ -49,7 +65,7 @@ interface Device {
 }
 
 function grantOf({ name, kind, rights }: Capability): ResolvedGrant {
-  return { ...GRANTED[kind](), name, rights };
+  return { ...GRANTED[kind](rights), name, rights };
 }
 
 function built(file: string): Device {
@@ -61,7 +77,7 @@ function built(file: string): Device {
 
 /** A device that was granted one kind with some rights, and imports all that this links. */
 function greedy(kind: GrantKind, rights: readonly Right[]): Device {
-  const grant: ResolvedGrant = { ...GRANTED[kind](), rights: [...rights] };
+  const grant: ResolvedGrant = { ...GRANTED[kind](rights), rights: [...rights] };
   const imports = importsOf(kind, rights).map((name) => ({ module: WASI_MODULE, name }));
   return { name: `a ${kind} to ${rights.join("+")}`, module: RNG_MODULE, imports, grants: [grant] };
 }
@@ -88,6 +104,7 @@ async function perform(
   const attacker = new Attacker({ deed, context: NOBODY }, { ...device, ...more });
   try {
     await attacker.ready();
+    for (const { what, rights } of device.grants) if (rights.includes("listen")) visit(what);
     attacker.go();
     const said = await attacker.hear();
     if (said !== undefined) attacker.go();
@@ -159,5 +176,10 @@ for (const device of missing === undefined ? devices : []) {
   test(`policy of ${device.name}: a near miss of each rule that tests anything kills`, () =>
     testDeaths(device, policy));
 }
+
+test.after(() => {
+  for (const peer of peers) peer.destroy();
+  server.close();
+});
 
 test.run();

@@ -1,6 +1,7 @@
 // What an attacker can be told to do, by name: to go for a goal, or to try out the filter.
 
 import { compilePolicy } from "../../../host/sandbox/bpf.js";
+import { ACCEPTED_FLAGS } from "../../../host/sandbox/grant-kinds.js";
 import type { Policy } from "../../../host/sandbox/policy.js";
 import type { ImportedFunction } from "../../../host/sandbox/sections.js";
 import { syscallNumber } from "../../../host/sandbox/syscalls.js";
@@ -70,6 +71,10 @@ const DEEDS: Readonly<Record<string, (words: string[]) => Deed>> = {
     ([name = ""]) =>
     (native) =>
       native.raw(syscallNumber(name)),
+
+  /** Takes whoever connects to these descriptors, as often as they are named. */
+  accept: (fds) => (native) =>
+    fds.map((fd) => native.call("accept4", Number(fd), 0, 0, ACCEPTED_FLAGS)),
 
   /** Makes one system call by number. */
   number:

@@ -35,6 +35,7 @@ const USUAL: Readonly<Record<string, (native: Native) => (number | bigint)[]>> =
   pread64: (native) => [0, native.room(BYTES), BYTES, 0],
   pwrite64: (native) => [0, native.room(BYTES), BYTES, 0],
   fdatasync: () => [0],
+  accept4: () => [0],
   ftruncate: () => [0, 0],
   mmap: () => [0, PAGE_BYTES, 0, 0, -1, 0],
   mprotect: (native) => [page(native), PAGE_BYTES, 0],

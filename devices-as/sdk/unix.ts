@@ -1,0 +1,52 @@
+// A granted unix socket: connected to somebody, or somebody connects to it.
+
+import { COUNT, Descriptor } from "./descriptor";
+import {
+  ERRNO_NOTCAPABLE,
+  ERRNO_SUCCESS,
+  FDFLAGS_NONBLOCK,
+  fd_close,
+  sock_accept,
+} from "./wasi_snapshot_preview1";
+
+/** No descriptor: nobody is connected. */
+const NOBODY: u32 = 0xffff_ffff;
+
+/**
+ * A stream to a peer. read() and write() do not wait: where there is nothing to do, `again` is
+ * true. A read of 0 bytes without an errno means that the peer is gone.
+ */
+@final
+export class Unix extends Descriptor {
+  constructor(
+    private readonly granted: u32,
+    listens: bool,
+  ) {
+    super(listens ? NOBODY : granted);
+  }
+
+  /** Whether there is a peer, gone or not. */
+  get connected(): bool {
+    return this.fd != NOBODY;
+  }
+
+  /**
+   * Takes the next who connects, unless there is a peer already; false if nobody has come. Needs
+   * Rights.Listen; where the user granted a connection instead, that is the peer.
+   */
+  accept(): bool {
+    this.errno = ERRNO_SUCCESS;
+    if (this.connected) return true;
+    this.errno = sock_accept(this.granted, FDFLAGS_NONBLOCK, COUNT);
+    if (this.errno == ERRNO_SUCCESS) this.fd = load<u32>(COUNT);
+    if (this.errno == ERRNO_NOTCAPABLE) this.fd = this.granted;
+    return this.connected;
+  }
+
+  /** Ends a connection that was accepted, so that the next can come. */
+  close(): void {
+    if (!this.connected) return;
+    this.errno = fd_close(this.fd);
+    if (this.errno == ERRNO_SUCCESS) this.fd = NOBODY;
+  }
+}
