@@ -3,6 +3,7 @@
 // The n-th capability that a device declares is WASI descriptor 3 + n, granted or not. The build
 // reads the declarations (describe.ts) and writes them into the module's manifest.
 
+import { FD_FIRST } from "./attention";
 import { Clock } from "./clock";
 import { File } from "./file";
 import { Random } from "./random";
@@ -10,9 +11,6 @@ import { Unix } from "./unix";
 
 /** Capabilities that one device may declare. */
 export const CAPABILITIES_MAX: u32 = 8;
-
-/** The first WASI descriptor that is a capability; 0 to 2 do not exist. */
-const FD_FIRST: u32 = 3;
 
 /** What a device may do with a capability; `Read | Write` for both. */
 export enum Rights {

@@ -21,6 +21,7 @@ export class Chain {
   private readEnd: usize = 0;
   private writeAt: usize = 0;
   private writeEnd: usize = 0;
+  private isWaiting: bool = false;
 
   /** Points the chain at the windows of the next request. */
   @unsafe
@@ -29,6 +30,21 @@ export class Chain {
     this.readEnd = readable + readableBytes;
     this.writeAt = writable;
     this.writeEnd = writable + writableBytes;
+    this.isWaiting = false;
+  }
+
+  /**
+   * Leaves the request unanswered for now. It is served again, from its start, when something has
+   * happened: what the device waits for, or another request. Those behind it in its queue wait,
+   * too. What was written is forgotten.
+   */
+  wait(): void {
+    this.isWaiting = true;
+  }
+
+  /** Whether wait() was called. */
+  get waits(): bool {
+    return this.isWaiting;
   }
 
   /** Bytes that are left to read. */

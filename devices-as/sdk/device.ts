@@ -32,6 +32,13 @@ export abstract class Device {
     return false;
   }
 
+  /**
+   * A deadline has passed (Clock.wakeAt), or a capability that the device awaits is ready. It is
+   * told once: what the device still waits for it must say again. Afterwards the requests that wait
+   * are served again.
+   */
+  wake(): void {}
+
   /** Answers one request of `queue`: what it writes to the chain is the reply. */
   abstract serve(queue: u32, chain: Chain): void;
 }

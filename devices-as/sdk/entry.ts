@@ -46,14 +46,21 @@ export function configure(offset: u32, bytes: u32, value: u32): void {
 }
 
 /** What the device waited for has come, or the time that it asked for. */
-export function wake(): void {}
+export function wake(): void {
+  device().wake();
+}
 
 /** Where the runtime looks what the device waits for (wit/events.wit has the layout). */
 export function attention(): usize {
   return changetype<usize>(awaited);
 }
 
-/** Answers one request; returns how many bytes of the writable window hold the reply. */
+/** Result of serve(): the request waits. */
+const WAITS: u32 = 0xffffffff;
+
+/**
+ * Answers one request; returns how many bytes of the writable window hold the reply, or WAITS.
+ */
 export function serve(
   queue: u32,
   readable: usize,
@@ -64,7 +71,7 @@ export function serve(
   chain.open(readable, readableBytes, writable, writableBytes);
   device().serve(queue, chain);
   publishConfig();
-  return writableBytes - chain.writable;
+  return chain.waits ? WAITS : writableBytes - chain.writable;
 }
 
 export function describe(): usize {

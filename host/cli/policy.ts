@@ -29,6 +29,7 @@ const ARGUMENTS: Readonly<Record<string, readonly string[]>> = {
   mprotect: ["addr", "len", "prot"],
   futex: ["uaddr", "futex_op"],
   newfstatat: ["dirfd", "pathname", "statbuf", "flags"],
+  ppoll: ["fds", "nfds", "tmo_p", "sigmask"],
   pidfd_send_signal: ["pidfd", "sig"],
   setsockopt: ["fd", "level", "optname"],
   shutdown: ["fd", "how"],

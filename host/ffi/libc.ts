@@ -68,6 +68,10 @@ export const epoll_wait = define<[epfd: N, events: N, count: N, timeoutMs: N]>(
 export const poll = define<[fds: N, count: N, timeoutMs: N]>(
   "int poll(uintptr_t fds, unsigned long nfds, int timeout)",
 );
+/** `timeout` and `sigmask` are addresses of structs, or 0: for ever, and no change. */
+export const ppoll = define<[fds: N, count: N, timeout: N, sigmask: N]>(
+  "int ppoll(uintptr_t fds, unsigned long nfds, uintptr_t tmo_p, uintptr_t sigmask)",
+);
 export const socketpair = define<[domain: N, type: N, protocol: N, sv: N]>(
   "int socketpair(int domain, int type, int protocol, uintptr_t sv)",
 );

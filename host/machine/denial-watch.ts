@@ -3,7 +3,7 @@
 // the call is let through and told.
 
 import { DenialListener, describeDenial, isFarewell } from "../sandbox/denial.js";
-import { LineLog } from "../virtio/line-log.js";
+import { LineLog } from "../wire/line-log.js";
 import { EPOLLIN, type Epoll } from "./epoll.js";
 
 export interface DenialWatchOptions {

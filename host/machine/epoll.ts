@@ -7,6 +7,8 @@ import { Mapping } from "../ffi/memory.js";
 
 export const EPOLLIN = 0x001;
 export const EPOLLOUT = 0x004;
+/** Told once; then the descriptor is silent until it is modified. */
+export const EPOLLONESHOT = 0x40000000;
 /**
  * Edge-triggered: an eventfd need not be read to fall silent, each write is an event of its own.
  */

@@ -21,6 +21,7 @@ import type { SeccompMode } from "./config.js";
 import { DenialWatch } from "./denial-watch.js";
 import { EPOLLET, EPOLLIN, EPOLLOUT, Epoll } from "./epoll.js";
 import { EventFd } from "./eventfd.js";
+import { InlineEvents } from "./inline-events.js";
 import { MailboxServer, type RegisterAccess } from "./mailbox.js";
 import { ramWindows } from "./ram.js";
 import { Shared } from "./shared.js";
@@ -100,6 +101,8 @@ class IoDevice {
   #watchdog: Watchdog | undefined;
   #denials: DenialWatch | undefined;
   #inline: InlineChannel | undefined;
+  /** What the device waits for, if it runs here and may wait for something. */
+  #events: InlineEvents | undefined;
   /** Wakes this thread again for an inline device that has more to say than one turn allows. */
   readonly #again = EventFd.create();
 
@@ -150,8 +153,13 @@ class IoDevice {
   }
 
   /** The device's code runs here; its grants are the supervisor's to close. */
-  attachInline(channel: InlineChannel): void {
+  attachInline(channel: InlineChannel, grants: readonly GrantedFd[]): void {
     this.#inline = channel;
+    const awaitable = channel.awaitable(grants);
+    if (awaitable !== undefined) {
+      const options = { epoll: this.#epoll, woken: () => this.#settle() };
+      this.#events = new InlineEvents(channel, awaitable, options);
+    }
     this.#link.attach(channel);
     this.#settle();
   }
@@ -187,6 +195,7 @@ class IoDevice {
    */
   #settle(): void {
     if (this.#inline !== undefined) this.#serveInline(this.#inline);
+    this.#events?.update();
     if (this.#socketFd === -1) return;
     const wanted = this.#link.wantsWritable ? EPOLLIN | EPOLLOUT : EPOLLIN;
     if (wanted === this.#watched) return;
@@ -201,6 +210,14 @@ class IoDevice {
       this.#link.onReadable();
     }
     this.#again.signal();
+  }
+
+  /** Wakes an inline device whose deadline has passed; returns the milliseconds until it has. */
+  tick(): number {
+    if (this.#events === undefined) return Number.POSITIVE_INFINITY;
+    const now = process.hrtime.bigint();
+    this.#events.tick(now);
+    return this.#events?.restMs(now) ?? Number.POSITIVE_INFINITY;
   }
 
   /** Looks whether the device's process computes without end; says so once. */
@@ -248,6 +265,8 @@ class IoDevice {
     this.#socket = undefined;
     this.#inline?.release();
     this.#inline = undefined;
+    this.#events?.close();
+    this.#events = undefined;
     this.#post({ ...how, device: this.#index, answered: this.#link.answered });
   }
 
@@ -283,7 +302,7 @@ class IoWorker {
   async run(): Promise<void> {
     await this.#obey();
     while (!this.#stopped) {
-      this.epoll.wait(this.#untilWatch());
+      this.epoll.wait(Math.min(this.#untilWatch(), this.#untilDue()));
       if (this.#accessesWait) this.#serveAccesses();
       if (this.#commandsWait) await this.#obey();
     }
@@ -303,6 +322,13 @@ class IoWorker {
       this.#watchAt = now + WATCHDOG_INTERVAL_MS;
     }
     return Math.ceil(this.#watchAt - now);
+  }
+
+  /** Wakes devices whose time has come; returns the milliseconds until that of the next one. */
+  #untilDue(): number {
+    let restMs = Number.POSITIVE_INFINITY;
+    for (const device of this.#devices) restMs = Math.min(restMs, device.tick());
+    return restMs;
   }
 
   #woken(): void {
@@ -342,7 +368,7 @@ class IoWorker {
     } else if (command.type === "give-up") {
       device.giveUp();
     } else {
-      device.attachInline(await inlineChannel(command, this.shared));
+      device.attachInline(await inlineChannel(command, this.shared), command.grants);
     }
   }
 }

@@ -2,6 +2,9 @@
 // its own process and for one inside the VMM: receive a payload at `receiveAddress`, begin(), then
 // step() until there is no more to send.
 //
+// A request that waits is kept (waiting.ts), and so is what comes behind it in its queue. After
+// each message and each wake() the oldest of each queue is offered again, until all of them wait.
+//
 //   inbox   │ pieces of a chain that is still arriving (held) │ payload of the next message │
 //   outbox  │ replies of the batch, packed (pending) │ window of the request being served │
 //
@@ -26,19 +29,22 @@ import {
   HEADER_BYTES,
   ID,
   MORE,
-  PAYLOAD_BYTES_MAX,
   QUEUE,
-  REPLIES,
   REQUESTS,
   RESET,
   TYPE,
 } from "../wire/message.js";
-import type { ConfigWrite, DeviceInstance, Placement } from "./instance.js";
+import { type ConfigWrite, type DeviceInstance, type Placement, WAITS } from "./instance.js";
+import { Outbox } from "./outbox.js";
+import { Waiting } from "./waiting.js";
 
 /** The VMM sent what it must not send; whatever it is now, the device must not go on with it. */
 export class ProtocolError extends Error {
   override readonly name = "ProtocolError";
 }
+
+/** No queue has this index. */
+const NO_QUEUE = -1;
 
 /** Payload of ACTIVATE: the accepted features. */
 const FEATURES_BYTES = 8;
@@ -60,7 +66,6 @@ export class Dispatcher {
   readonly #requests: Uint32Array;
   readonly #replies: Uint32Array;
   #active = false;
-
   /** Bytes of the chain that is still arriving, and whose it is. */
   #held = 0;
   #heldQueue = 0;
@@ -71,14 +76,17 @@ export class Dispatcher {
   #count = 0;
   readonly #place: Placement = { readable: 0, bytes: 0, writable: 0, capacity: 0 };
 
-  /** Replies that are packed in the outbox and not yet part of a message. */
-  #pendingCount = 0;
-  #pendingBytes = 0;
+  /** Requests that wait, the queue whose turn it is to be offered them, or one beyond the last. */
+  readonly #waiting: Waiting;
+  readonly #queueCount: number;
+  #turn: number;
+  /** A request that waited was answered in this round, so all are offered once more. */
+  #progressed = false;
+  /** A queue whose oldest request has just been offered: nothing has happened since. */
+  #asked = NO_QUEUE;
 
-  /** The reply that did not fit behind them, from `#splitAt` in the outbox. */
-  #splitId = 0;
-  #splitAt = 0;
-  #splitBytes = 0;
+  /** Replies that are not sent yet. */
+  readonly #outbox: Outbox;
 
   readonly #configBytes: number;
   /** The VMM is to be told the config space, which it last was at this generation. */
@@ -92,6 +100,11 @@ export class Dispatcher {
     this.#configBytes = device.facts.manifest.config;
     this.#requests = headers.requests;
     this.#replies = headers.replies;
+    this.#outbox = new Outbox(headers.replies);
+    const { queues } = device.facts.manifest;
+    this.#waiting = new Waiting(queues);
+    this.#queueCount = queues.length;
+    this.#turn = queues.length;
   }
 
   /** Runs the module's own initialization; step() then tells of its config space. */
@@ -107,7 +120,8 @@ export class Dispatcher {
 
   /** Whether step() has more to do; as long as it has, no message may be received. */
   get busy(): boolean {
-    return this.#next < this.#count || this.#splitBytes > 0 || this.#configDue;
+    if (this.#next < this.#count || this.#outbox.isSplit || this.#configDue) return true;
+    return this.#turn < this.#queueCount && this.#waiting.count > 0;
   }
 
   /**
@@ -128,30 +142,100 @@ export class Dispatcher {
   }
 
   /**
+   * Tells the device that something it waited for has come; step() then has the replies.
+   *
+   * @throws DeviceFault
+   */
+  wake(): void {
+    assert(!this.busy, "a wake while a batch is being served");
+    this.#device.wake();
+    this.#lookAtConfig();
+    this.#offerAll();
+  }
+
+  /**
    * Goes on until the next message to send is complete: its header is in `replies`, its payload at
    * `payloadAddress`. False when the batch is over and everything was sent.
    *
    * @throws DeviceFault
    */
   step(): boolean {
-    if (this.#splitBytes > 0) return this.#piece();
-    this.#pendingCount = 0;
-    this.#pendingBytes = 0;
+    if (this.#outbox.isSplit) return this.#send(this.#outbox.piece());
+    this.#outbox.clear();
+    if (this.#send(this.#serveBatch() || this.#offer())) return true;
+    return this.#configDue && this.#config();
+  }
+
+  /** Serves what is left of the batch; true when a message is complete. */
+  #serveBatch(): boolean {
+    const requests = this.#requests;
+    this.#outbox.queue = requests[QUEUE]!;
     while (this.#next < this.#count) {
       const entry = entryAt(this.#next);
       const bytes = this.#serve(entry);
-      this.#next += 1;
-      if (this.#pendingBytes + bytes > PAYLOAD_BYTES_MAX) {
-        this.#splitId = this.#requests[entry + ID]!;
-        this.#splitAt = this.#pendingBytes;
-        this.#splitBytes = bytes;
-        return this.#pendingCount > 0 ? this.#message(0, this.#pendingBytes) : this.#piece();
+      if (bytes === WAITS) {
+        this.#asked = this.#outbox.queue;
+        this.#keepRest();
+        break;
       }
-      this.#append(this.#requests[entry + ID]!, bytes);
-      this.#pendingBytes += bytes;
+      this.#next += 1;
+      if (this.#outbox.pack(requests[entry + ID]!, bytes)) return true;
     }
-    if (this.#pendingCount > 0) return this.#message(0, this.#pendingBytes);
-    return this.#configDue && this.#config();
+    return this.#outbox.flush();
+  }
+
+  /** Keeps the request at `#next`, which is in place, and all of the batch behind it. */
+  #keepRest(): void {
+    const place = this.#place;
+    const queue = this.#requests[QUEUE]!;
+    for (;;) {
+      const entry = entryAt(this.#next);
+      const [id, capacity] = [this.#requests[entry + ID]!, this.#requests[entry + CAPACITY]!];
+      const from = this.#device.inboxAddress + place.readable;
+      if (!this.#waiting.push(queue, { id, capacity, bytes: place.bytes }, from)) {
+        throw new ProtocolError(`more requests of queue ${queue} than may be unanswered`);
+      }
+      this.#next += 1;
+      if (this.#next === this.#count) return;
+      place.readable += place.bytes;
+      place.bytes = this.#requests[entryAt(this.#next) + BYTES]!;
+    }
+  }
+
+  /** The requests that wait are to be offered; not while the inbox holds half a chain. */
+  #offerAll(): void {
+    this.#turn = this.#held > 0 ? this.#queueCount : 0;
+    this.#progressed = false;
+    this.#asked = NO_QUEUE;
+  }
+
+  /** Offers requests that wait until all of them do; true when a message is complete. */
+  #offer(): boolean {
+    if (this.#waiting.count === 0) return false;
+    while (this.#turn < this.#queueCount) {
+      const queue = this.#turn;
+      const isNews = this.#progressed || queue !== this.#asked;
+      if (isNews && this.#offerQueue(queue)) return true;
+      this.#turn += 1;
+      if (this.#turn === this.#queueCount && this.#progressed) this.#offerAll();
+      if (this.#outbox.flush()) return true;
+    }
+    return false;
+  }
+
+  /** The same for one queue, whose replies share messages. */
+  #offerQueue(queue: number): boolean {
+    this.#outbox.queue = queue;
+    while (this.#waiting.countOf(queue) > 0) {
+      this.#waiting.restore(queue, this.#device.inboxAddress, this.#place);
+      this.#place.writable = this.#outbox.end;
+      const bytes = this.#device.serve(queue, this.#place);
+      this.#lookAtConfig();
+      if (bytes === WAITS) return false;
+      this.#progressed = true;
+      if (this.#outbox.pack(this.#waiting.shift(queue), bytes)) return true;
+    }
+    return false;
   }
 
   #activate(length: number): void {
@@ -166,6 +250,7 @@ export class Dispatcher {
     if (length !== HEADER_BYTES) throw new ProtocolError("RESET of odd size");
     this.#active = false;
     this.#held = 0;
+    this.#waiting.clear();
     this.#device.reset();
     this.#lookAtConfig();
   }
@@ -195,6 +280,7 @@ export class Dispatcher {
   #beginRequests(length: number): void {
     const fault = this.#requestsFault(length);
     if (fault !== undefined) throw new ProtocolError(`REQUESTS with ${fault}`);
+    this.#outbox.generation = this.#requests[GENERATION]!;
     const entry = entryAt(0);
     const bytes = this.#requests[entry + BYTES]!;
     if ((this.#requests[entry + FLAGS]! & MORE) !== 0) {
@@ -207,6 +293,8 @@ export class Dispatcher {
     this.#place.bytes = this.#held + bytes;
     this.#count = this.#requests[COUNT]!;
     this.#held = 0;
+    this.#offerAll();
+    if (this.#waiting.countOf(this.#requests[QUEUE]!) > 0) this.#keepRest();
   }
 
   #requestsFault(length: number): string | undefined {
@@ -236,32 +324,11 @@ export class Dispatcher {
       place.readable += place.bytes;
       place.bytes = this.#requests[entry + BYTES]!;
     }
-    place.writable = this.#pendingBytes;
+    place.writable = this.#outbox.end;
     place.capacity = this.#requests[entry + CAPACITY]!;
     const bytes = this.#device.serve(this.#requests[QUEUE]!, place);
     this.#lookAtConfig();
     return bytes;
-  }
-
-  /** Adds an entry to the message that is being made. */
-  #append(id: number, bytes: number, flags = 0): void {
-    const entry = entryAt(this.#pendingCount);
-    this.#replies[entry + ID] = id;
-    this.#replies[entry + BYTES] = bytes;
-    this.#replies[entry + CAPACITY] = 0;
-    this.#replies[entry + FLAGS] = flags;
-    this.#pendingCount += 1;
-  }
-
-  /** The next piece of a reply that has a message, or several, of its own. */
-  #piece(): true {
-    const at = this.#splitAt;
-    const bytes = Math.min(this.#splitBytes, PAYLOAD_BYTES_MAX);
-    this.#splitAt += bytes;
-    this.#splitBytes -= bytes;
-    this.#pendingCount = 0;
-    this.#append(this.#splitId, bytes, this.#splitBytes > 0 ? MORE : 0);
-    return this.#message(at, bytes);
   }
 
   /** Makes the message that tells the config space, straight from the module's memory. */
@@ -277,14 +344,11 @@ export class Dispatcher {
     return true;
   }
 
-  /** Completes a message whose payload is `bytes` bytes from `at` in the outbox. */
-  #message(at: number, bytes: number): true {
-    this.#replies[TYPE] = REPLIES;
-    this.#replies[QUEUE] = this.#requests[QUEUE]!;
-    this.#replies[COUNT] = this.#pendingCount;
-    this.#replies[GENERATION] = this.#requests[GENERATION]!;
-    this.payloadAddress = this.#device.outboxAddress + at;
-    this.payloadBytes = bytes;
+  /** Points at the payload of a message of replies that is complete, if there is one. */
+  #send(isComplete: boolean): boolean {
+    if (!isComplete) return false;
+    this.payloadAddress = this.#device.outboxAddress + this.#outbox.payloadAt;
+    this.payloadBytes = this.#outbox.payloadBytes;
     return true;
   }
 }

@@ -4,8 +4,10 @@
 import { assert } from "../errors.js";
 import { memcpy } from "../ffi/libc.js";
 import { Mapping } from "../ffi/memory.js";
+import type { GrantedFd } from "../sandbox/grants.js";
 import type { OptionValue } from "../sandbox/options.js";
 import { type Channel, CLOSED, CONTROL_BYTES_MAX, FULL, NOTHING, SENT } from "../wire/channel.js";
+import { LINES_BURST_MAX } from "../wire/line-log.js";
 import {
   HEADER_BYTES,
   LOG,
@@ -14,6 +16,7 @@ import {
   READY,
   READY_BYTES_MAX,
 } from "../wire/message.js";
+import { type Attention, type Awaitable, awaitableOf } from "./attention.js";
 import { Dispatcher, encodeControl } from "./dispatch.js";
 import type { DeviceInstance } from "./instance.js";
 
@@ -21,6 +24,9 @@ import type { DeviceInstance } from "./instance.js";
 const OUTGOING = 0;
 const INCOMING = CONTROL_BYTES_MAX;
 const TEXT = 2 * CONTROL_BYTES_MAX;
+
+/** Lines that may wait to be peeked: more than ModuleLog lets through at once, and last words. */
+const SAID_MAX = 2 * LINES_BURST_MAX;
 
 /** Is told whenever the device's code begins to run, and when it is done. */
 export interface Presence {
@@ -49,8 +55,8 @@ export class InlineChannel implements Channel {
   readonly #device: DeviceInstance;
   readonly #presence: Presence;
   #gathered = 0;
-  /** READY or LOG, still to be peeked. */
-  #control: { type: number; text: string; bytesMax: number } | undefined;
+  /** READY and lines for the log, still to be peeked. */
+  readonly #said: { type: number; text: string; bytesMax: number }[] = [];
   #failed = false;
   /** The message that peek() found: its length (or NOTHING), and what of its payload is left. */
   #peeked = NOTHING;
@@ -66,8 +72,34 @@ export class InlineChannel implements Channel {
     this.incomingControl = new Uint8Array(buffer, INCOMING, CONTROL_BYTES_MAX);
     this.#text = new Uint8Array(buffer, TEXT, CONTROL_BYTES_MAX);
     this.#dispatcher = new Dispatcher(device, { requests: this.#requests, replies: this.incoming });
-    this.#control = { type: READY, text: "{}", bytesMax: READY_BYTES_MAX };
+    device.say = (text) => this.#say(LOG, text);
     this.#guard(() => this.#dispatcher.start(options));
+    if (!this.#failed) this.#say(READY, "{}");
+  }
+
+  /** What the device waits for besides requests; undefined when it is not alive. */
+  get attention(): Attention | undefined {
+    return this.#failed ? undefined : this.#device.attention;
+  }
+
+  /** What the device may wait for, with these grants. */
+  awaitable(grants: readonly GrantedFd[]): Awaitable | undefined {
+    return awaitableOf(this.#device.facts.manifest, grants);
+  }
+
+  /**
+   * Tells the device that these of its interests have come, or its deadline. A device that has more
+   * to say first is not told: what it waits for stays as it was.
+   */
+  wake(bits: number, isDue: boolean): void {
+    if (this.#busy || this.#failed) return;
+    this.#device.attention.settle(bits, isDue);
+    this.#guard(() => this.#dispatcher.wake());
+  }
+
+  #say(type: number, text: string): void {
+    const bytesMax = type === READY ? READY_BYTES_MAX : LOG_BYTES_MAX;
+    if (this.#said.length < SAID_MAX) this.#said.push({ type, text, bytesMax });
   }
 
   /**
@@ -75,7 +107,7 @@ export class InlineChannel implements Channel {
    * elsewhere. After each send() the owner calls the link until this is false.
    */
   get ready(): boolean {
-    return this.#busy || this.#failed || this.#control !== undefined || this.#peeked !== NOTHING;
+    return this.#busy || this.#failed || this.#said.length > 0 || this.#peeked !== NOTHING;
   }
 
   get #busy(): boolean {
@@ -105,9 +137,10 @@ export class InlineChannel implements Channel {
 
   peek(): number {
     if (this.#peeked !== NOTHING) return this.#peeked;
+    if (this.#said[0]?.type === LOG) return this.#peekControl();
     if (this.#busy) this.#guard(() => this.#step());
     if (this.#peeked !== NOTHING) return this.#peeked;
-    if (this.#control) return this.#peekControl();
+    if (this.#said.length > 0) return this.#peekControl();
     return this.#failed ? 0 : NOTHING;
   }
 
@@ -145,8 +178,7 @@ export class InlineChannel implements Channel {
   }
 
   #peekControl(): number {
-    const bytes = encodeControl(this.incoming, { ...this.#control!, scratch: this.#text });
-    this.#control = undefined;
+    const bytes = encodeControl(this.incoming, { ...this.#said.shift()!, scratch: this.#text });
     return this.#found(this.#memory.address + TEXT, bytes);
   }
 
@@ -164,7 +196,9 @@ export class InlineChannel implements Channel {
       run();
     } catch (error) {
       const text = error instanceof Error ? error.message : String(error);
-      this.#control = { type: LOG, text, bytesMax: LOG_BYTES_MAX };
+      const ready = this.#said.findIndex(({ type }) => type === READY);
+      if (ready >= 0) this.#said.splice(ready, 1);
+      this.#say(LOG, text);
       this.#failed = true;
     } finally {
       this.#presence.leave();

@@ -2,7 +2,7 @@
 // confined process, the VMM's own I/O worker, tests and the fuzzer; they differ in the World they
 // pass.
 
-import { VmmError } from "../errors.js";
+import { assert, VmmError } from "../errors.js";
 import { type DeviceExports, EXPORTS } from "../sandbox/contract.js";
 import { Forwarder, type Signature } from "../sandbox/forwarder.js";
 import { checkImports } from "../sandbox/grants.js";
@@ -10,6 +10,7 @@ import { inspectModule, type ModuleFacts } from "../sandbox/manifest.js";
 import type { OptionValue } from "../sandbox/options.js";
 import { signatureOf } from "../sandbox/signatures.js";
 import { CHAIN_BYTES_MAX, PAYLOAD_BYTES_MAX } from "../wire/message.js";
+import { ATTENTION_BYTES, Attention } from "./attention.js";
 import { LinearMemory } from "./linear-memory.js";
 
 /**
@@ -19,13 +20,11 @@ import { LinearMemory } from "./linear-memory.js";
  */
 export const WINDOW_BYTES = CHAIN_BYTES_MAX + PAYLOAD_BYTES_MAX;
 
+/** Result of serve(): the request waits, and is to be offered again. */
+export const WAITS = 0xffff_ffff;
+
 /** A function that a module imports: integers in (64-bit ones as bigint), an errno out. */
 export type ImportedCall = WebAssembly.ImportedFunction;
-
-/** What `attention` points at, as wit/events.wit lays it out. */
-const ATTENTION_BYTES = 24;
-const CONFIG_GENERATION = 12;
-const CONFIG_ADDRESS = 16;
 
 /** A driver's write to the config space, `bytes` wide at `offset`. */
 export interface ConfigWrite {
@@ -34,12 +33,15 @@ export interface ConfigWrite {
   value: number;
 }
 
+/** Takes a line that the module writes for the log. */
+export type Say = (line: string) => void;
+
 /** Outside world of a module: what its imports do. */
 export interface World {
   /** Functions of wasi_snapshot_preview1, by name; the instance links what the module imports. */
   link(module: WebAssembly.Module): Record<string, ImportedCall>;
   /** Called once, after linking and before any code of the module runs. */
-  attach(instance: WebAssembly.Instance, memory: LinearMemory): void;
+  attach(instance: WebAssembly.Instance, memory: LinearMemory, say: Say): void;
   /** Closes what the module opened itself, if its process goes on without it. */
   release?(): void;
 }
@@ -59,11 +61,13 @@ export class DeviceFault extends Error {
 export class DeviceInstance {
   readonly facts: ModuleFacts;
   readonly memory: LinearMemory;
+  /** Where lines for the log go: its owner sets it before start(). */
+  say: Say = () => {};
   readonly #functions: Forwarder<DeviceExports>;
   #world: World | undefined;
+  #attention: Attention | undefined;
   #inbox = 0;
   #outbox = 0;
-  #attention = 0;
 
   private constructor(facts: ModuleFacts, instance: WebAssembly.Instance) {
     this.facts = facts;
@@ -93,7 +97,7 @@ export class DeviceInstance {
     }
     const instance = instantiate(compiled, linked);
     const device = new DeviceInstance(facts, instance);
-    world.attach(instance, device.memory);
+    world.attach(instance, device.memory, (line) => device.say(line));
     device.#world = world;
     return device;
   }
@@ -127,11 +131,7 @@ export class DeviceInstance {
     }
     for (const option of options) this.#set(option);
     this.#call("start", () => this.#functions.call.start());
-    this.#attention = this.#call("attention", () => this.#functions.call.attention()) >>> 0;
-    this.memory.update();
-    if (!this.memory.contains(this.#attention, ATTENTION_BYTES)) {
-      throw new DeviceFault(`attention: nothing of its memory is at ${this.#attention}`);
-    }
+    this.#attention = this.#findAttention();
   }
 
   #set({ index, number, text }: OptionValue): void {
@@ -162,8 +162,7 @@ export class DeviceInstance {
 
   /** A number that changes when the device changes its config space. */
   get configGeneration(): number {
-    this.memory.update();
-    return this.memory.view.getUint32(this.#attention + CONFIG_GENERATION, true);
+    return this.attention.configGeneration;
   }
 
   /**
@@ -172,8 +171,7 @@ export class DeviceInstance {
    * @throws DeviceFault when it is not in the module's memory
    */
   get configAddress(): number {
-    this.memory.update();
-    const at = this.memory.view.getUint32(this.#attention + CONFIG_ADDRESS, true);
+    const at = this.attention.configAddress;
     const { config } = this.facts.manifest;
     if (this.memory.contains(at, config)) return this.memory.address + at;
     throw new DeviceFault(
@@ -186,15 +184,28 @@ export class DeviceInstance {
     this.#world?.release?.();
   }
 
+  /** The driver reset the device, which then waits for nothing unless it says so again. */
   reset(): void {
+    this.attention.clear();
     this.#call("reset", () => this.#functions.call.reset());
+  }
+
+  /** Tells the device that something it waited for has come. */
+  wake(): void {
+    this.#call("wake", () => this.#functions.call.wake());
+  }
+
+  /** What the device waits for, once it was started. */
+  get attention(): Attention {
+    assert(this.#attention !== undefined, "a device that was not started");
+    return this.#attention;
   }
 
   /**
    * Has the device answer one request of `queue`.
    *
    * @param at the request's bytes in the inbox, and where in the outbox the reply goes
-   * @returns bytes of the reply, at most `capacity`
+   * @returns bytes of the reply, at most `capacity`, or WAITS
    * @throws DeviceFault
    */
   serve(queue: number, at: Placement): number {
@@ -206,10 +217,17 @@ export class DeviceInstance {
     } catch (error) {
       throw trapped("serve", error);
     }
-    if (written > at.capacity) {
+    if (written > at.capacity && written !== WAITS) {
       throw new DeviceFault(`serve: claims ${written} bytes of a capacity of ${at.capacity}`);
     }
     return written;
+  }
+
+  #findAttention(): Attention {
+    const at = this.#call("attention", () => this.#functions.call.attention()) >>> 0;
+    this.memory.update();
+    if (this.memory.contains(at, ATTENTION_BYTES)) return new Attention(this.memory, at);
+    throw new DeviceFault(`attention: ${ATTENTION_BYTES} bytes at ${at} are not in its memory`);
   }
 
   #reserve(): number {

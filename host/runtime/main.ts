@@ -8,8 +8,11 @@ import { type DeviceSetup, lockDown, MODULE_FD, SOCKET_FD } from "../sandbox/loc
 import { MODULE_BYTES_MAX } from "../sandbox/manifest.js";
 import { CLOSED, SocketChannel } from "../wire/channel.js";
 import { LOG, LOG_BYTES_MAX, PAYLOAD_BYTES_MAX, READY, READY_BYTES_MAX } from "../wire/message.js";
+import { awaitableOf } from "./attention.js";
+import { Awakener } from "./awakener.js";
 import { Dispatcher, encodeControl, ProtocolError } from "./dispatch.js";
 import { DeviceFault, DeviceInstance } from "./instance.js";
+import { Sleeper } from "./sleeper.js";
 import { STATUS } from "./status.js";
 import { GrantedFiles } from "./wasi_snapshot_preview1.js";
 
@@ -61,11 +64,20 @@ function run(channel: SocketChannel, setup: DeviceSetup): never {
   );
   const headers = { requests: channel.incoming, replies: channel.outgoing };
   const dispatcher = new Dispatcher(device, headers);
+  const awaitable = awaitableOf(device.facts.manifest, setup.grants);
+  device.say = (line) => channel.say(line);
   const report = lockDown(setup, device.facts.imports);
   dispatcher.start(setup.options);
   sendAll(channel, dispatcher);
   sendText(channel, READY, JSON.stringify(report));
-  for (;;) serveMessage(channel, dispatcher);
+  if (awaitable === undefined) for (;;) serveMessage(channel, dispatcher);
+  const sleeper = new Sleeper(SOCKET_FD, awaitable);
+  const awakener = new Awakener(channel, device.attention, sleeper);
+  const wake = () => {
+    dispatcher.wake();
+    sendAll(channel, dispatcher);
+  };
+  for (;;) if (awakener.sleep(wake)) serveMessage(channel, dispatcher);
 }
 
 function statusOf(error: unknown): number {

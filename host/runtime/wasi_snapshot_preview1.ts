@@ -17,12 +17,16 @@ import {
 import type { Manifest } from "../sandbox/manifest.js";
 import { CLOCK_MONOTONIC, CLOCK_REALTIME, nanosecondsOf } from "./clock.js";
 import { FILESTAT_BYTES, Stat, sync, truncate, writeFilestat } from "./file-calls.js";
-import type { ImportedCall, World } from "./instance.js";
+import type { ImportedCall, Say, World } from "./instance.js";
 import type { LinearMemory } from "./linear-memory.js";
+import { LOG_WRITE_BYTES_MAX, ModuleLog } from "./log.js";
 import { accept, closeConnection } from "./socket-calls.js";
 
 /** Bytes that one call moves at most: a larger one is cut short, which every caller must expect. */
 export const IO_BYTES_MAX = 1024 * 1024;
+
+/** The descriptor of a module's that is the VMM's log. */
+const STDERR = 2;
 
 /** WASI's `clockid` (wasi_snapshot_preview1.witx): the first two are Linux' own. */
 const CLOCKID_REALTIME = CLOCK_REALTIME;
@@ -85,6 +89,7 @@ export class GrantedFiles implements World {
   /** By WASI descriptor; one that does not exist or was not granted is a hole. */
   readonly #files: (OpenFile | undefined)[] = [];
   #memory: LinearMemory | undefined;
+  #log: ModuleLog | undefined;
   /** The clocks of WASI that may be read, by id: none, until one is granted. */
   readonly #clocks: boolean[] = [];
   /** The transfer that is being checked: fields, so that a call allocates nothing. */
@@ -135,8 +140,9 @@ export class GrantedFiles implements World {
     }
   }
 
-  attach(_instance: WebAssembly.Instance, memory: LinearMemory): void {
+  attach(_instance: WebAssembly.Instance, memory: LinearMemory, say: Say = () => {}): void {
     this.#memory = memory;
+    this.#log = new ModuleLog(say);
   }
 
   #grantClock(name: ClockName | undefined): void {
@@ -163,6 +169,7 @@ export class GrantedFiles implements World {
   }
 
   fd_write(fd: number, iovs: number, count: number, nwritten: number): number {
+    if (fd === STDERR) return this.#logged(iovs, count, nwritten);
     const refused = this.#use(fd, "fd_write") || this.#place(iovs, count) || this.#check(nwritten);
     return refused || this.#finish(write(this.#fd, this.#address, this.#bytes), nwritten);
   }
@@ -171,6 +178,16 @@ export class GrantedFiles implements World {
     const refused = this.#use(fd, "fd_pread") || this.#place(iovs, count) || this.#check(nread);
     if (refused) return refused;
     return this.#finish(pread64(this.#fd, this.#address, this.#bytes, offset), nread);
+  }
+
+  /** The same for the log, which every module may write to. */
+  #logged(iovs: number, count: number, nwritten: number): number {
+    const refused = this.#place(iovs, count) || this.#check(nwritten);
+    if (refused) return refused;
+    const { address, view } = this.#memory!;
+    const bytes = Math.min(this.#bytes, LOG_WRITE_BYTES_MAX);
+    this.#log!.write(new Uint8Array(view.buffer, this.#address - address, bytes));
+    return this.#finish(bytes, nwritten);
   }
 
   fd_pwrite(fd: number, iovs: number, count: number, offset: bigint, nwritten: number): number {

@@ -35,6 +35,11 @@ interface KindRow {
    * go: nobody who connects in between is turned away.
    */
   stays?: readonly Right[];
+  /**
+   * A device may wait until it can be read or written. Not for a file: that always can, and a
+   * device that waits for it would never sleep.
+   */
+  isAwaitable?: true;
   /** RIGHTS of the command line; without any it is the first. `""` stands for no word at all. */
   words: Readonly<Record<string, readonly Right[]>>;
   /** By right: what of the capability's functions it lets the module use. */

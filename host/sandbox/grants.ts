@@ -20,6 +20,9 @@ export const WASI_MODULE = "wasi_snapshot_preview1";
 /** Inside Wasm the first capability of the manifest is this descriptor; 0–2 do not exist. */
 export const WASI_FD_FIRST = 3;
 
+/** Functions of WASI that link without any grant: fd_write, of descriptor 2, which is the log. */
+const ALWAYS_LINKED: readonly string[] = ["fd_write"];
+
 /** Instead of the descriptor of a grant that has none. */
 export const NO_FD = -1;
 
@@ -102,6 +105,16 @@ export function wasiFdOf(manifest: Manifest, name: string): number {
   return index < 0 ? -1 : WASI_FD_FIRST + index;
 }
 
+/** Descriptors of the grants that a device may wait for. */
+export function awaitableFds(grants: readonly Pick<GrantedFd, "kind" | "fd">[]): number[] {
+  return grants.filter(({ kind }) => kindRow(kind).isAwaitable === true).map(({ fd }) => fd);
+}
+
+/** Whether a device with these grants may wait for anything but requests. */
+export function maySleep(grants: readonly Pick<GrantedFd, "kind" | "fd">[]): boolean {
+  return awaitableFds(grants).length > 0 || grants.some(({ kind }) => kind === "clock");
+}
+
 /**
  * Refuses a module that imports a function which none of its capabilities would link, were all of
  * them granted.
@@ -112,9 +125,10 @@ export function checkImports({
   manifest,
   imports,
 }: Pick<ModuleFacts, "manifest" | "imports">): void {
-  const linked = new Set(
-    manifest.capabilities.flatMap((each) => importsOf(each.kind, each.rights)),
-  );
+  const linked = new Set([
+    ...ALWAYS_LINKED,
+    ...manifest.capabilities.flatMap((each) => importsOf(each.kind, each.rights)),
+  ]);
   for (const { module, name } of imports) {
     if (module === WASI_MODULE && linked.has(name)) continue;
     const why = "no capability in its manifest links that";

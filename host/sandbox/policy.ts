@@ -12,11 +12,13 @@ import {
 } from "../ffi/memory.js";
 import { connectionFds, GRANT_FD_FIRST, SOCKET_FD } from "./descriptors.js";
 import {
+  awaitableFds,
   callsOf,
   fdsOf,
   type GrantedCall,
   type GrantedFd,
   listenerCount,
+  maySleep,
   placeGrants,
   type ResolvedGrant,
   WASI_MODULE,
@@ -138,6 +140,17 @@ function connectionRules(grants: readonly GrantedFd[], imported: ReadonlySet<str
   return [...onConnection].map((call) => grantedRule(call, "a connection", fds));
 }
 
+/**
+ * Only for a device that may wait for more than messages. The descriptors are in memory, where no
+ * filter looks: whoever took the process over learns whether its own few are ready.
+ */
+function sleepRules(grants: readonly GrantedFd[]): Rule[] {
+  if (!maySleep(grants)) return [];
+  const counts = [0, ...awaitableFds(grants)].map((_, index) => index + 1);
+  const what = "sleeps until a request comes, or what else it waits for: a grant, or a time";
+  return [allow("ppoll", what, oneOf(1, counts), exactly(3, [0]))];
+}
+
 /** The policy of one device process. */
 export function policyOf({ socketFd, grants, imports }: PolicyInput): Policy {
   const wasi = imports.filter(({ module }) => module === WASI_MODULE);
@@ -150,6 +163,7 @@ export function policyOf({ socketFd, grants, imports }: PolicyInput): Policy {
   return {
     rules: [
       allow("recvmsg", "requests come from the VMM", fd(0, socketFd)),
+      ...sleepRules(grants),
       ...granted,
       ...connectionRules(grants, imported),
       allow("sendmsg", "replies go to the VMM", fd(0, socketFd)),

@@ -58,6 +58,7 @@ export class Chains {
   // Where seekReadable() or seekWritable() and next() are.
   #segment = NONE;
   #offset = 0;
+  #begunBytes = 0;
   #pieceHva = 0;
 
   constructor(slotCount: number) {
@@ -78,6 +79,7 @@ export class Chains {
 
   /** Forgets all chains: the driver reset the device. */
   clear(): void {
+    this.#begunBytes = 0;
     this.#headInFlight.fill(0);
     this.#sent.fill(0);
     this.#count = 0;
@@ -90,6 +92,11 @@ export class Chains {
     for (let i = 0; i < SEGMENTS_IN_FLIGHT_MAX; i += 1) this.#segmentNext[i] = i + 1;
     this.#segmentNext[SEGMENTS_IN_FLIGHT_MAX - 1] = NONE;
     this.#freeSegment = 0;
+  }
+
+  /** Readable bytes of the chains that the device was told of, even if only in part. */
+  get begunBytes(): number {
+    return this.#begunBytes;
   }
 
   /** Committed chains. */
@@ -203,6 +210,13 @@ export class Chains {
     this.#release(slot);
   }
 
+  /** The device is told of `bytes` more readable bytes of the oldest unsent chain. */
+  noteSent(bytes: number): void {
+    const slot = this.#unsent;
+    if (bytes > 0 && this.sentBytes[slot] === 0) this.#begunBytes += this.readableBytes[slot]!;
+    this.sentBytes[slot]! += bytes;
+  }
+
   /** The device was told of the oldest unsent chain completely. */
   markSent(): void {
     const slot = this.#unsent;
@@ -220,6 +234,7 @@ export class Chains {
     if (newer === NONE) this.#newest = older;
     else this.#older[newer] = older;
     this.#headInFlight[this.head[slot]!] = 0;
+    this.#begunBytes -= this.readableBytes[slot]!;
     this.#sent[slot] = 0;
     this.#count -= 1;
     this.#release(slot);
@@ -237,6 +252,7 @@ export class Chains {
 
   /** Nothing of any chain was sent or received: a new device process has everything before it. */
   rewind(): void {
+    this.#begunBytes = 0;
     this.#sent.fill(0);
     this.sentBytes.fill(0);
     this.receivedBytes.fill(0);

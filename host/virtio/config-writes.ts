@@ -2,8 +2,8 @@
 // the device has not yet answered, and what another device process must be told again. With them
 // the other direction, in as far as it depends on them: which CONFIG counts.
 
+import { Allowance } from "../wire/allowance.js";
 import { CONFIGURE_BYTES } from "../wire/message.js";
-import { Allowance } from "./allowance.js";
 
 /**
  * Places in the config space whose last write is kept for the next device process. Drivers write

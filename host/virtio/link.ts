@@ -4,6 +4,7 @@
 // device process may die at any time: attach() of the next one sends again what the last one owes.
 
 import { type Channel, FULL, NOTHING, SENT } from "../wire/channel.js";
+import { LineLog } from "../wire/line-log.js";
 import {
   ACTIVATE,
   CONFIG,
@@ -13,6 +14,7 @@ import {
   entriesFault,
   GENERATION,
   HEADER_BYTES,
+  IDLE,
   LOG,
   LOG_BYTES_MAX,
   objectIn,
@@ -26,28 +28,11 @@ import {
 } from "../wire/message.js";
 import { NONE } from "./chains.js";
 import { type ConfigWrite, ConfigWrites } from "./config-writes.js";
-import { LineLog } from "./line-log.js";
+import type { DeviceLinkOptions } from "./link-options.js";
 import type { Backend, RegisterFile } from "./registers.js";
 import { repliesFault, scatterReplies, useReplies } from "./replies.js";
-import { noteSent, packRequests } from "./requests.js";
+import { noteSent, packRequests, roomBeside } from "./requests.js";
 import { BLOCKED, FAULT, type Queue } from "./virtqueue.js";
-
-export interface DeviceLinkOptions {
-  log(line: string): void;
-  /**
-   * The device process says that it is confined, and waits for approve(); `report` is a JSON
-   * object, otherwise unchecked.
-   */
-  ready(report: object): void;
-  /** The process is gone, the channel dropped. What it owed is kept for the next attach(). */
-  closed(): void;
-  /** The device lied and the channel was dropped: end the process. The driver was told to reset. */
-  broken(reason: string): void;
-  /** Resets so far; a test begins just before the count wraps around. */
-  generation?: number;
-  /** Milliseconds of a clock that never goes back, other than this machine's. */
-  now?: () => number;
-}
 
 /** Length of the payload of ACTIVATE: the accepted features, u64. */
 const FEATURES_BYTES = 8;
@@ -73,6 +58,8 @@ export class DeviceLink implements Backend {
   #touched = false;
   /** The socket was full. */
   #stalled = false;
+  /** The device has no room for more readable bytes until it has answered some. */
+  #starved = false;
   /** Messages sent to the process attached, and received from it. */
   #sentCount = 0;
   #receivedCount = 0;
@@ -118,6 +105,7 @@ export class DeviceLink implements Backend {
     return this.#sentCount;
   }
 
+  /** Messages received from the process attached last, without its lines for the log. */
   get receivedCount(): number {
     return this.#receivedCount;
   }
@@ -280,7 +268,10 @@ export class DeviceLink implements Backend {
     const { chains } = queue;
     const channel = this.#channel!;
     while (chains.unsent !== NONE && !this.#stalled) {
-      packRequests(queue, channel);
+      if (!packRequests(queue, channel, roomBeside(this.#registers.queues))) {
+        this.#starved = true;
+        return;
+      }
       channel.outgoing[GENERATION] = this.#generation;
       if (!this.#sent(channel.send())) return;
       noteSent(chains, channel.outgoing);
@@ -303,7 +294,6 @@ export class DeviceLink implements Backend {
       this.#options.closed();
       return false;
     }
-    this.#receivedCount += 1;
     const fault = length < HEADER_BYTES ? `a message of ${length} bytes` : this.#receive(length);
     if (fault !== undefined) this.#break(fault);
     return fault === undefined;
@@ -319,6 +309,8 @@ export class DeviceLink implements Backend {
   /** Takes the message that was peeked, or says what is wrong with it. */
   #receive(length: number): string | undefined {
     const type = this.#channel!.incoming[TYPE]!;
+    // A line of text is no sign that the device gets anywhere: an endless loop can write it, too.
+    if (type !== LOG) this.#receivedCount += 1;
     switch (type) {
       case REPLIES:
         return this.#receiveReplies(length);
@@ -328,6 +320,9 @@ export class DeviceLink implements Backend {
         return this.#receiveLog(length - HEADER_BYTES);
       case CONFIG:
         return this.#receiveConfig(length - HEADER_BYTES);
+      case IDLE:
+        this.#channel!.take();
+        return length === HEADER_BYTES ? undefined : `IDLE of ${length} bytes`;
       default:
         return `a message of unknown type ${type}`;
     }
@@ -395,6 +390,10 @@ export class DeviceLink implements Backend {
     if (!useReplies(queue, header)) return undefined;
     if (queue.publish()) this.#registers.notifyUsed();
     if (this.#serving) this.#pump(queue);
+    if (this.#starved) {
+      this.#starved = false;
+      this.#resume();
+    }
     return undefined;
   }
 }

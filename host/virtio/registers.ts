@@ -5,9 +5,9 @@
 // A driver that breaks a rule gets DEVICE_NEEDS_RESET and a line "driver bug: …" in the log.
 
 import { VmmError } from "../errors.js";
+import { LineLog } from "../wire/line-log.js";
 import { ConfigSpace } from "./config-space.js";
 import type { ConfigWrite } from "./config-writes.js";
-import { LineLog } from "./line-log.js";
 import type { GuestMemory } from "./memory.js";
 import { type Half, QueueAddresses, type QueuePart, ringsFault } from "./rings.js";
 import { isQueueSize, Queue } from "./virtqueue.js";

@@ -14,22 +14,34 @@ import {
   QUEUE,
   REQUESTS,
   TYPE,
+  UNANSWERED_BYTES_MAX,
 } from "../wire/message.js";
 import { type Chains, NONE } from "./chains.js";
 import type { Queue } from "./virtqueue.js";
 
+/** Readable bytes that a device with these queues can be sent before it answers something. */
+export function roomBeside(queues: readonly Queue[]): number {
+  return queues.reduce((room, { chains }) => room - chains.begunBytes, UNANSWERED_BYTES_MAX);
+}
+
 /**
  * Builds a message of as many unsent chains as fit, oldest first, their bytes gathered from guest
  * memory. Nothing changes but the channel, so what cannot be sent now is built again later.
+ *
+ * @param room readable bytes of further chains that the device has room for
+ * @returns false when there is not enough room for the first of them
  */
-export function packRequests({ chains, index }: Queue, channel: Channel): void {
+export function packRequests({ chains, index }: Queue, channel: Channel, room: number): boolean {
   const header = channel.outgoing;
   let count = 0;
   let payload = 0;
+  let begun = 0;
   for (let slot = chains.unsent; slot !== NONE; slot = chains.newerThan(slot)) {
     const inPieces = chains.readableBytes[slot]! > PAYLOAD_BYTES_MAX;
     const rest = chains.readableBytes[slot]! - chains.sentBytes[slot]!;
     if (count > 0 && payload + rest > PAYLOAD_BYTES_MAX) break;
+    if (chains.sentBytes[slot] === 0) begun += rest;
+    if (begun > room) break;
     const bytes = Math.min(rest, PAYLOAD_BYTES_MAX);
     const entry = entryAt(count);
     header[entry + ID] = slot;
@@ -49,13 +61,14 @@ export function packRequests({ chains, index }: Queue, channel: Channel): void {
   header[TYPE] = REQUESTS;
   header[QUEUE] = index;
   header[COUNT] = count;
+  return count > 0;
 }
 
 /** Notes that the message whose header is `sent`, built by packRequests(), is on its way. */
 export function noteSent(chains: Chains, sent: Uint32Array): void {
   for (let index = 0; index < sent[COUNT]!; index += 1) {
     const entry = entryAt(index);
-    chains.sentBytes[chains.unsent]! += sent[entry + BYTES]!;
+    chains.noteSent(sent[entry + BYTES]!);
     if (sent[entry + FLAGS] !== MORE) chains.markSent();
   }
 }

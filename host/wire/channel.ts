@@ -6,7 +6,14 @@ import { assert, errnoName, VmmError } from "../errors.js";
 import { checked, errno, getsockopt, recvmsg, sendmsg, setsockopt } from "../ffi/libc.js";
 import { Mapping } from "../ffi/memory.js";
 import { IOVEC, MSG, MSGHDR, SOL_SOCKET } from "../ffi/socket.js";
-import { HEADER_BYTES, PAYLOAD_BYTES_MAX, READY_BYTES_MAX } from "./message.js";
+import {
+  HEADER_BYTES,
+  LOG,
+  LOG_BYTES_MAX,
+  PAYLOAD_BYTES_MAX,
+  READY_BYTES_MAX,
+  TYPE,
+} from "./message.js";
 
 /** send(): the message is on its way. */
 export const SENT = 1;
@@ -127,7 +134,10 @@ const OPTION = INCOMING_CONTROL + CONTROL_BYTES_MAX;
 const SEND = OPTION + 16;
 const PEEK = SEND + MESSAGE_BYTES;
 const TAKE = PEEK + MESSAGE_BYTES;
-const CHANNEL_BYTES = TAKE + MESSAGE_BYTES;
+const SAY = TAKE + MESSAGE_BYTES;
+const LINE_HEADER = SAY + MESSAGE_BYTES;
+const LINE = LINE_HEADER + HEADER_BYTES;
+const CHANNEL_BYTES = LINE + LOG_BYTES_MAX;
 
 export interface SocketChannelOptions {
   /** The device's end waits in receive() and send(); the VMM's never does. */
@@ -146,6 +156,8 @@ export class SocketChannel implements Channel {
   readonly #send: Message;
   readonly #peek: Message;
   readonly #take: Message;
+  readonly #say: Message;
+  readonly #line: Uint8Array<ArrayBuffer>;
 
   /**
    * Allocates everything that the channel will ever need, and makes room in the socket for a
@@ -163,6 +175,10 @@ export class SocketChannel implements Channel {
     this.#send = new Message(this.#memory, SEND);
     this.#peek = new Message(this.#memory, PEEK);
     this.#take = new Message(this.#memory, TAKE);
+    this.#say = new Message(this.#memory, SAY);
+    this.#line = new Uint8Array(buffer, LINE, LOG_BYTES_MAX);
+    this.#memory.words[LINE_HEADER / 4 + TYPE] = LOG;
+    this.#say.header(this.#memory.address + LINE_HEADER);
     this.#send.header(this.#memory.address + OUTGOING);
     this.#peek.header(this.#memory.address + INCOMING);
     this.#peek.seal();
@@ -189,8 +205,24 @@ export class SocketChannel implements Channel {
 
   send(): number {
     this.#send.seal();
+    return this.#transmit(SEND);
+  }
+
+  /**
+   * Sends a line for the log, cut at LOG_BYTES_MAX. At any time: the message that is being made in
+   * `outgoing` stays as it is.
+   */
+  say(line: string): number {
+    const { written } = new TextEncoder().encodeInto(line, this.#line);
+    this.#say.push(this.#memory.address + LINE, written);
+    this.#say.seal();
+    return this.#transmit(SAY);
+  }
+
+  #transmit(message: number): number {
+    const address = this.#memory.address + message;
     for (;;) {
-      const result = sendmsg(this.fd, this.#memory.address + SEND, this.#flags | MSG.MSG_NOSIGNAL);
+      const result = sendmsg(this.fd, address, this.#flags | MSG.MSG_NOSIGNAL);
       if (result !== -1) return SENT;
       const error = errno();
       if (error === EAGAIN) return FULL;

@@ -37,6 +37,11 @@ export const LOG = 18;
  * messages the device has taken since it started.
  */
 export const CONFIG = 19;
+/**
+ * Device → VMM: it woke by itself and goes back to sleep, so it does not loop; no payload. A device
+ * that lives of timers or of what comes from outside may be silent for days otherwise.
+ */
+export const IDLE = 20;
 
 /** Entry flag: more bytes of this request or reply follow in the next message of this queue. */
 export const MORE = 1;
@@ -61,6 +66,14 @@ export const PAYLOAD_BYTES_MAX = 192 * 1024;
  * device holds a whole chain in its memory. Larger readable parts are refused, writable ones cut.
  */
 export const CHAIN_BYTES_MAX = 1024 * 1024;
+
+/**
+ * Readable bytes of one device's requests that may be unanswered. A device keeps them in its own
+ * memory while requests wait; because the VMM sends no more, the device can always read on, and
+ * RESET is never stuck behind requests that nobody has room for. A socket holds a tenth of it, so
+ * devices that answer at once never come near. At least CHAIN_BYTES_MAX, or a chain could not go.
+ */
+export const UNANSWERED_BYTES_MAX = 4 * CHAIN_BYTES_MAX;
 
 /** The READY report: a few hundred bytes in practice; more is an attack on the VMM's parser. */
 export const READY_BYTES_MAX = 16 * 1024;

@@ -101,9 +101,9 @@ test("compileDevice() refuses raw memory in a device: AS101", async () => {
 });
 
 test("compileDevice() refuses an import that no declaration asks for", async () => {
-  const top = `@external("wasi_snapshot_preview1", "fd_write")
-    declare function fd_write(fd: i32, iovs: usize, count: i32, written: usize): u32;`;
-  await rejected("fd_write(3, 0, 0, 0);", /fd_write/, top);
+  const top = `@external("wasi_snapshot_preview1", "fd_pwrite")
+    declare function fd_pwrite(fd: i32, iovs: usize, count: i32, at: u64, written: usize): u32;`;
+  await rejected("fd_pwrite(3, 0, 0, 0, 0);", /fd_pwrite/, top);
 });
 
 test("compileDevice() refuses a module that registers no device", async () => {

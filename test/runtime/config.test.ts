@@ -139,7 +139,7 @@ for (const [what, parts, message] of [
   [
     "whose attention() is not in its memory",
     { attention: '(func (export "attention") (result i32) i32.const -8)' },
-    /^attention: nothing of its memory is at 4294967288$/,
+    /^attention: 24 bytes at 4294967288 are not in its memory$/,
   ],
   [
     "whose attention() traps",

@@ -164,7 +164,7 @@ test("checkImports() refuses a function that no capability links", () => {
   });
   checkImports(facts("wasi_snapshot_preview1", "fd_read"));
   for (const [module, name] of [
-    ["wasi_snapshot_preview1", "fd_write"],
+    ["wasi_snapshot_preview1", "fd_pwrite"],
     ["wasi_snapshot_preview1", "path_open"],
     ["env", "fd_read"],
   ] as const) {

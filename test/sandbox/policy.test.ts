@@ -5,6 +5,7 @@ import * as assert from "uvu/assert";
 import { describeTests } from "../../host/cli/policy.js";
 import {
   importsOf,
+  NO_FD,
   type ResolvedGrant,
   type Right,
   WASI_MODULE,
@@ -217,6 +218,21 @@ test("a module that needs more than 20 system calls is refused before it is star
   ];
   const policy = () => policyOfDevice({ imports: importing(...everything) }, grants);
   assert.throws(policy, /its process would need 21 system calls, 20 is the most: make two devices/);
+});
+
+test("ppoll is allowed only where something but a message can be waited for, and pinned", () => {
+  const clock = { name: "now", kind: "clock" as const, rights: ["read" as const], fd: NO_FD };
+  assert.not.ok(syscallsOf(everything).includes("ppoll"));
+  const { rules } = policyOf({ socketFd: 3, grants: [clock], imports: [] });
+  const [rule, ...others] = rules.filter(({ syscall }) => syscall === "ppoll");
+  assert.equal(others, []);
+  assert.equal(
+    rule?.args.map(({ arg, values }) => [arg, values]),
+    [
+      [1, [1n]],
+      [3, [0n]],
+    ],
+  );
 });
 
 test.run();

@@ -262,7 +262,7 @@ test("DeviceLink breaks with a device that sends a type that is not its to send"
     wire.RESET,
     wire.REQUESTS,
     wire.CONFIGURE,
-    20,
+    21,
     0xffff_ffff,
   ]) {
     const all = asked();
@@ -303,6 +303,13 @@ test("DeviceLink takes an empty message for the end of a device", () => {
   all.rig.settle();
   assert.is(all.rig.closed, 1);
   all.rig.close();
+});
+
+test("DeviceLink breaks with a device that is idle at length", () => {
+  const rig = new Rig().start();
+  rig.device.send([wire.IDLE], new Uint8Array(1));
+  rig.expectBroken(/IDLE of 1041 bytes/);
+  rig.close();
 });
 
 test.run();

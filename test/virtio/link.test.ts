@@ -9,9 +9,12 @@ import {
   ACTIVATE,
   BATCH_CHAINS_MAX,
   CHAIN_BYTES_MAX,
+  IDLE,
   MORE,
   PAYLOAD_BYTES_MAX,
   REQUESTS,
+  RESET,
+  UNANSWERED_BYTES_MAX,
 } from "../../host/wire/message.js";
 import { bytes, Rig, running } from "./rig.js";
 
@@ -182,6 +185,91 @@ test("DeviceLink keeps queues apart", () => {
   rig.settle();
   assert.is(second.collect().length, 1);
   assert.is(first.collect().length, 0);
+  rig.close();
+});
+
+test("DeviceLink sends no more readable bytes than may be unanswered, and then goes on", () => {
+  const { rig, device, queue } = running({ ram: new MockRam(16 * 1024 * 1024) });
+  const size = CHAIN_BYTES_MAX / 2;
+  for (let i = 0; i < 12; i += 1) queue.add({ readable: [bytes(size, i)], writable: [4] });
+  rig.driver.kick(queue);
+  /** Ids of the requests that arrive until nothing does. */
+  const arrived = () => {
+    const ids = new Set<number>();
+    for (;;) {
+      if (rig.link.wantsWritable) rig.link.onWritable();
+      const message = device.receive();
+      if (message === undefined) return [...ids];
+      for (const { id } of message.entries) ids.add(id);
+    }
+  };
+  assert.equal(arrived(), [0, 1, 2, 3, 4, 5, 6, 7]);
+  assert.is(UNANSWERED_BYTES_MAX, 8 * size);
+  device.reply([{ id: 3 }, { id: 0 }]);
+  rig.settle();
+  const later = arrived();
+  assert.is(later.length, 2);
+  device.reply(later.map((id) => ({ id })));
+  rig.settle();
+  assert.is(arrived().length, 2);
+  rig.close();
+});
+
+test("DeviceLink.reset() gets through to a device that has no room for more requests", () => {
+  const { rig, driver, device, queue } = running({ ram: new MockRam(16 * 1024 * 1024) });
+  for (let i = 0; i < 8; i += 1) queue.add({ readable: [bytes(CHAIN_BYTES_MAX)] });
+  driver.kick(queue);
+  const drain = () => {
+    const types: number[] = [];
+    for (;;) {
+      if (rig.link.wantsWritable) rig.link.onWritable();
+      const message = device.receive();
+      if (message === undefined) return types;
+      types.push(message.type);
+    }
+  };
+  assert.equal([...new Set(drain())], [REQUESTS]);
+  driver.reset();
+  assert.equal(drain(), [RESET]);
+  driver.start();
+  const [fresh] = driver.queues;
+  fresh!.add({ readable: [bytes(CHAIN_BYTES_MAX)] });
+  driver.kick(fresh!);
+  assert.equal([...new Set(drain())], [ACTIVATE, REQUESTS]);
+  rig.close();
+});
+
+test("DeviceLink owes a fresh device everything: nothing is unanswered that it never saw", () => {
+  const { rig, driver, queue } = running({ ram: new MockRam(16 * 1024 * 1024) });
+  for (let i = 0; i < 4; i += 1) queue.add({ readable: [bytes(CHAIN_BYTES_MAX)] });
+  driver.kick(queue);
+  let sent = 0;
+  const drain = () => {
+    for (;;) {
+      if (rig.link.wantsWritable) rig.link.onWritable();
+      const message = rig.device.receive();
+      if (message === undefined) return;
+      for (const { flags } of message.entries) if (flags !== MORE) sent += 1;
+    }
+  };
+  drain();
+  rig.plug();
+  rig.device.ready();
+  rig.settle();
+  drain();
+  assert.is(sent, 8);
+  rig.close();
+});
+
+test("DeviceLink counts a device that says it is idle among the living, but not its lines", () => {
+  const { rig, device } = running();
+  const before = rig.link.receivedCount;
+  device.log("still looping");
+  rig.settle();
+  assert.is(rig.link.receivedCount, before);
+  device.send([IDLE]);
+  rig.settle();
+  assert.is(rig.link.receivedCount, before + 1);
   rig.close();
 });
 

@@ -11,7 +11,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { compileGuest, findCompiler, guestPath } from "../../../build/guest.js";
 import type { Isolation, VmEvent } from "../../../host/machine/config.js";
-import { LINES_BURST_MAX, LINES_PER_SECOND_MAX } from "../../../host/virtio/line-log.js";
+import { LINES_BURST_MAX, LINES_PER_SECOND_MAX } from "../../../host/wire/line-log.js";
 import { BULKHEAD, whyNoKvm } from "../../support/bulkhead.js";
 import { note, skip } from "../../support/skip.js";
 import { OPERATIONS, SEED } from "../../virtio/random.js";

@@ -13,6 +13,8 @@ const MAP_PRIVATE_ANONYMOUS = 0x22;
 const MSG_DONTWAIT = 0x40;
 const FUTEX_BITSET_MATCH_ANY = 0xffff_ffff;
 const BYTES = 16;
+/** Of as many `struct pollfd` as a device may have descriptors. */
+const POLLFDS_BYTES = 128;
 const STAT_BYTES = 256;
 const SIGUSR1 = 10;
 
@@ -47,6 +49,7 @@ const USUAL: Readonly<Record<string, (native: Native) => (number | bigint)[]>> =
   clock_gettime: (native) => [0, native.room(BYTES)],
   getpid: () => [],
   exit_group: () => [0],
+  ppoll: (native) => [native.room(POLLFDS_BYTES), 0, native.place(packed(8, 0, 0))],
   // The VMM's: with a descriptor that does not exist where it matters, so that nothing happens.
   ioctl: () => [-1],
   fcntl: () => [-1],

@@ -68,7 +68,7 @@ const forged: Call[] = [
     rights: null,
     errno: ERRNO_BADF,
   },
-  { name: "writes to stderr gets EBADF", function: "fd_write", fd: 2, errno: ERRNO_BADF },
+  { name: "writes to stdout gets EBADF", function: "fd_write", fd: 1, errno: ERRNO_BADF },
   {
     name: "writes where it may only read gets ENOTCAPABLE",
     function: "fd_write",

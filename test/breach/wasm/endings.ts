@@ -226,7 +226,7 @@ const windows: Ending[] = [
 
 const replies: Ending[] = [
   ["one byte more than there is room for", "i32.const 9", "claims 9 bytes"],
-  ["4 GiB, the value that is reserved", "i32.const -1", "claims 4294967295 bytes"],
+  ["4 GiB, all but the value that says it waits", "i32.const -2", "claims 4294967294 bytes"],
   ["2 GiB", "i32.const 0x80000000", "claims 2147483648 bytes"],
 ].map(([what, code, reason]) => ({
   name: `a reply of ${what} ends the device`,

@@ -62,9 +62,9 @@ const functions: Refusal[] = [
     because: /fd_read, no capability/,
   },
   {
-    name: "an import of fd_write with a capability that reads is refused",
-    module: wasi("fd_write", "i32 i32 i32 i32", READER),
-    because: /fd_write, no capability/,
+    name: "an import of fd_pwrite with a capability that reads is refused",
+    module: wasi("fd_pwrite", "i32 i32 i32 i64 i32", READER),
+    because: /fd_pwrite, no capability/,
   },
   {
     name: "an import of a granted function from another module is refused",

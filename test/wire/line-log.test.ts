@@ -1,6 +1,6 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { LINES_BURST_MAX, LINES_PER_SECOND_MAX, LineLog } from "../../host/virtio/line-log.js";
+import { LINES_BURST_MAX, LINES_PER_SECOND_MAX, LineLog } from "../../host/wire/line-log.js";
 
 function clocked() {
   const lines: string[] = [];
