@@ -17,22 +17,3 @@ const AT: usize = memory.data(offsetof<Attention>(), 8);
 
 /** The one that this module has. */
 export const attention: Attention = changetype<Attention>(AT);
-
-/**
- * A capability that can be waited for; its classes extend this. What comes is told once, by
- * Device.wake().
- */
-export class Awaitable {
-  /** @param fd the WASI descriptor of the capability */
-  constructor(protected readonly fd: u32) {}
-
-  /** Has Device.wake() called when there is something to read, or the other end is gone. */
-  awaitReadable(): void {
-    attention.interest |= 1 << (this.fd - FD_FIRST);
-  }
-
-  /** Has Device.wake() called when there is room to write, or the other end is gone. */
-  awaitWritable(): void {
-    attention.interest |= 1 << (8 + this.fd - FD_FIRST);
-  }
-}

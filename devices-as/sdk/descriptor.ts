@@ -1,6 +1,7 @@
 // What all capabilities with a descriptor have in common: bytes move between it and the module's
 // memory, and each call leaves its errno behind.
 
+import { attention, FD_FIRST } from "./attention";
 import {
   ERRNO_AGAIN,
   ERRNO_INTR,
@@ -72,5 +73,22 @@ export class Descriptor {
   writeBytes(buffer: StaticArray<u8>, offset: u32, bytes: u32): u32 {
     assert(<u64>offset + bytes <= <u64>buffer.length, "write beyond the buffer");
     return this.write(changetype<usize>(buffer) + offset, bytes);
+  }
+}
+
+/** A descriptor that may have nothing for now, and that a device can wait for. */
+export class Awaitable extends Descriptor {
+  constructor(fd: u32, packets: bool = false) {
+    super(fd, packets);
+  }
+
+  /** Has Device.wake() called, once, when there is something to read or the other end is gone. */
+  awaitReadable(): void {
+    attention.interest |= 1 << (this.fd - FD_FIRST);
+  }
+
+  /** Has Device.wake() called, once, when there is room to write or the other end is gone. */
+  awaitWritable(): void {
+    attention.interest |= 1 << (8 + this.fd - FD_FIRST);
   }
 }

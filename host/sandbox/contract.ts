@@ -79,12 +79,14 @@ export interface DeviceExports {
 
   /**
    * Returns the address of 24 static bytes, the same for as long as the module lives, in which it
-   * says what it waits for. The runtime reads them after each call of another function; all zero is
-   * nothing. Little-endian:
+   * says what it waits for. The runtime looks there before it sleeps; all zero is nothing. What has
+   * come it clears there before it calls `wake`, so that it is told once, and all of it before it
+   * calls `reset`: a device that still waits says so again. Little-endian:
    *
    *   0 deadline u64: when to wake it, in nanoseconds of the monotonic clock; 0 is never. Needs a
    *     capability of kind `clock`, and is ignored without one.
    *   8 interest u32: bit n, the n-th capability becomes readable; bit 8 + n, it becomes writable.
+   *     Only of kinds that can be waited for; an error or a hang-up counts as both.
    *  12 config generation u32: it changes when the config space does.
    *  16 config u32: address of the config space, as large as the manifest says.
    *  20 reserved, zero.
@@ -94,7 +96,7 @@ export interface DeviceExports {
   /**
    * Something that it waited for has come, or its deadline has passed. After this and after each
    * batch of requests, the oldest request that waits in each queue is offered to `serve` again,
-   * until that one waits.
+   * until each of them waits.
    */
   wake(): void;
 
