@@ -68,7 +68,7 @@ test("assert in a debug build says message, file and line before it traps", asyn
   assert.equal(await logged(serve), ["serve: unreachable"]);
 });
 
-test("Chain.wait() leaves a request until a deadline, and Device.wake() is called then", async () => {
+test("Chain.wait() leaves a request until a deadline, which calls Device.wake()", async () => {
   const top = `
     const clock = capability.clock("now");
     let woken: u8 = 0;`;
