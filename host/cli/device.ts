@@ -56,9 +56,12 @@ function isPath(word: string): boolean {
   return word.includes("/") || word.endsWith(".wasm");
 }
 
-/** Base name of a module as the name part of an id: `./my.disk.wasm` → `my-disk`. */
+/**
+ * Base name of a module as the name part of an id: `./my.disk.wasm` → `my-disk`. A debug build has
+ * the name of its release, so that the same --grant fits both.
+ */
 function nameOf(module: string): string {
-  const base = module.slice(module.lastIndexOf("/") + 1).replace(/\.wasm$/, "");
+  const base = module.slice(module.lastIndexOf("/") + 1).replace(/(\.debug)?\.wasm$/, "");
   return base.replace(/[^A-Za-z0-9_-]+/g, "-") || "device";
 }
 

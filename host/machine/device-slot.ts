@@ -3,6 +3,7 @@
 
 import { close } from "../ffi/libc.js";
 import type { Vm } from "../kvm/kvm.js";
+import { TraceMap, traceOf } from "../runtime/source-map.js";
 import { openGrants, rewindGrants } from "../sandbox/grant-open.js";
 import { fdsOf, type GrantedFd, type SocketFile } from "../sandbox/grants.js";
 import type { Manifest } from "../sandbox/manifest.js";
@@ -42,6 +43,8 @@ export class DeviceSlot {
   /** The last thing that the device said: before it is ready, why it cannot be. */
   lastLog: string | undefined;
   readonly #inspection: Inspection;
+  /** Of a debug build: read now, for when it breaks this process can open nothing any more. */
+  readonly #map: TraceMap | undefined;
   readonly #allowWeak: boolean;
   readonly #options: OptionValue[];
   readonly #notify: EventFd[];
@@ -64,6 +67,7 @@ export class DeviceSlot {
     this.#allowWeak = options.allowWeak;
     this.config = config;
     this.#inspection = inspectDevice(config.module, config.grants);
+    this.#map = TraceMap.beside(config.module);
     this.#options = resolveOptions(this.#manifest, config.options ?? {});
     this.#notify = this.#manifest.queues.map(() => EventFd.create());
   }
@@ -144,6 +148,12 @@ export class DeviceSlot {
     const { pid } = this.#process;
     const { seccomp } = this.config;
     return { type: "attach-process", device, socketFd: this.#process.takeSocket(), pid, seccomp };
+  }
+
+  /** A line that the device said: of its end, with the places in the author's source. */
+  explain(line: string): string {
+    const { reason, frames } = traceOf(line, this.#map);
+    return [reason, ...frames].join("\n    at ");
   }
 
   /** Pid of the process in which the device's code runs. */

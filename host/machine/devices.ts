@@ -190,8 +190,8 @@ export class DeviceSet {
     const { id } = slot.config;
     switch (report.type) {
       case "log":
-        slot.lastLog = report.text;
-        this.#emit({ event: "log", level: "info", id, text: report.text });
+        slot.lastLog = slot.explain(report.text);
+        this.#emit({ event: "log", level: "info", id, text: slot.lastLog });
         break;
       case "ready":
         void this.#deviceReady(slot, report.report);

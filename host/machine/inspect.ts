@@ -1,8 +1,8 @@
 // What a device would be allowed to do, before anything of it runs: the same checks and the same
 // policy as when it is started, without a process.
 
-import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import { VmmError } from "../errors.js";
+import { readBounded } from "../runtime/bounded-file.js";
 import { GRANT_FD_FIRST } from "../sandbox/descriptors.js";
 import { exampleOf } from "../sandbox/grant-kinds.js";
 import {
@@ -19,8 +19,6 @@ import {
   type ModuleFacts,
 } from "../sandbox/manifest.js";
 import { type Policy, policyOfDevice, syscallsOf } from "../sandbox/policy.js";
-
-const { O_RDONLY, O_NONBLOCK } = constants;
 
 /** A grant, and the descriptor that it becomes in the device's process. */
 export interface PlacedGrant extends ResolvedGrant {
@@ -61,27 +59,13 @@ export function inspectDevice(path: string, given?: Record<string, GrantSpec>): 
   return { module, facts, grants, policy, syscalls: syscallsOf(policy) };
 }
 
-/** Reads a regular file, and of a large one just enough to find it too large. */
 function readModule(path: string): Uint8Array {
   try {
-    const fd = openSync(path, O_RDONLY | O_NONBLOCK); // a FIFO does not keep us waiting
-    try {
-      if (!fstatSync(fd).isFile()) throw new Error("it is no regular file");
-      return readUpTo(fd, MODULE_BYTES_MAX + 1);
-    } finally {
-      closeSync(fd);
-    }
+    const bytes = readBounded(path, MODULE_BYTES_MAX);
+    if (bytes === undefined) throw new Error("ENOENT, there is no such file");
+    return bytes;
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new VmmError("ERR_FILE", `Cannot read the module "${path}": ${reason}`, { cause });
   }
-}
-
-function readUpTo(fd: number, bytesMax: number): Uint8Array {
-  const bytes = new Uint8Array(bytesMax);
-  let length = 0;
-  for (let count = -1; count !== 0; length += count) {
-    count = readSync(fd, bytes, length, bytesMax - length, null);
-  }
-  return bytes.slice(0, length);
 }

@@ -19,6 +19,7 @@ import {
 import { type Attention, type Awaitable, awaitableOf } from "./attention.js";
 import { Dispatcher, encodeControl } from "./dispatch.js";
 import type { DeviceInstance } from "./instance.js";
+import { lastWords } from "./last-words.js";
 
 /** Where everything is in the channel's memory: scratch for both directions, and READY or LOG. */
 const OUTGOING = 0;
@@ -195,10 +196,11 @@ export class InlineChannel implements Channel {
     try {
       run();
     } catch (error) {
-      const text = error instanceof Error ? error.message : String(error);
       const ready = this.#said.findIndex(({ type }) => type === READY);
       if (ready >= 0) this.#said.splice(ready, 1);
-      this.#say(LOG, text);
+      // The last words count more than what was said before them.
+      if (this.#said.length === SAID_MAX) this.#said.pop();
+      this.#say(LOG, lastWords(error));
       this.#failed = true;
     } finally {
       this.#presence.leave();

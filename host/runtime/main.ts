@@ -12,6 +12,7 @@ import { awaitableOf } from "./attention.js";
 import { Awakener } from "./awakener.js";
 import { Dispatcher, encodeControl, ProtocolError } from "./dispatch.js";
 import { DeviceFault, DeviceInstance } from "./instance.js";
+import { lastWords } from "./last-words.js";
 import { Sleeper } from "./sleeper.js";
 import { STATUS } from "./status.js";
 import { GrantedFiles } from "./wasi_snapshot_preview1.js";
@@ -91,7 +92,7 @@ function main(): never {
   try {
     run(channel, JSON.parse(process.argv[2] ?? "") as DeviceSetup);
   } catch (error) {
-    sendText(channel, LOG, error instanceof Error ? error.message : String(error));
+    sendText(channel, LOG, lastWords(error));
     return _exit(statusOf(error));
   }
 }

@@ -14,10 +14,12 @@ export type RightsWord = "ro" | "wo" | "rw";
 /** Something that openDevice() can grant. */
 export interface Grant {
   readonly kind: GrantKind;
+  /** As it would stand on the command line, in messages. */
+  readonly what: string;
   /** All that the device asks for, where none are said. */
   readonly rights: RightsWord | undefined;
-  /** What the device gets. */
-  open(): Descriptor;
+  /** What the device gets: a descriptor of its own, or nothing where none stands for the kind. */
+  open?(): Descriptor;
 }
 
 /** A device that writes at a huge offset fails, as on a full disk, and the test's memory stays. */
@@ -31,6 +33,7 @@ export function bytesOf(bytes: Bytes): Uint8Array {
 /** A file in memory: what the test puts into it the device reads, and the other way round. */
 export class MemoryFile implements Grant {
   readonly kind = "file";
+  readonly what = "in memory";
   readonly rights: RightsWord | undefined;
   /** Has room to grow behind `#size`. */
   #room: Uint8Array;
@@ -135,5 +138,35 @@ export function file(contents: Bytes | number = 0, rights?: RightsWord): MemoryF
 
 /** A file that never ends, like /dev/urandom, but of which every byte follows from `seed`. */
 export function endless(seed = 1): Grant {
-  return { kind: "file", rights: "ro", open: () => new SeededSource(seed) };
+  return { kind: "file", what: "endless", rights: "ro", open: () => new SeededSource(seed) };
+}
+
+/** Clocks that stand still until the test sets them; both count nanoseconds. */
+export class Clock implements Grant {
+  readonly kind = "clock";
+  readonly rights = "ro";
+  /** The monotonic clock. */
+  now: bigint;
+  /** The time of day since 1970-01-01 00:00 UTC; undefined where only the other one is granted. */
+  realtime: bigint | undefined;
+
+  constructor(now: bigint, realtime?: bigint) {
+    this.now = now;
+    this.realtime = realtime;
+  }
+
+  get what(): string {
+    return this.realtime === undefined ? "monotonic" : "realtime";
+  }
+
+  /** Lets time pass, on both clocks. */
+  advance(nanoseconds: bigint | number): void {
+    this.now += BigInt(nanoseconds);
+    if (this.realtime !== undefined) this.realtime += BigInt(nanoseconds);
+  }
+}
+
+/** `clock:monotonic`, at `now`; with a second time it is `clock:realtime`, too. */
+export function clock(now = 0n, realtime?: bigint): Clock {
+  return new Clock(now, realtime);
 }

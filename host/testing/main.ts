@@ -8,10 +8,13 @@
 // Everything is synchronous: what a call leads to has happened when it returns.
 
 import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import { InlineChannel } from "../runtime/inline.js";
 import { DeviceInstance } from "../runtime/instance.js";
+import { type Trace, TraceMap, traceOf } from "../runtime/source-map.js";
 import { type GrantSpec, resolveGrants } from "../sandbox/grants.js";
 import type { Manifest, Right } from "../sandbox/manifest.js";
+import { resolveOptions } from "../sandbox/options.js";
 import { DeviceLink } from "../virtio/link.js";
 import { MmioTransport, VIRTIO_MMIO_CONFIG } from "../virtio/mmio.js";
 import * as reg from "../virtio/registers.js";
@@ -22,7 +25,16 @@ import { MockRam } from "./mock-ram.js";
 import { MemoryWorld } from "./world.js";
 
 export type { Manifest } from "../sandbox/manifest.js";
-export { type Bytes, endless, file, type Grant, MemoryFile, type RightsWord } from "./grants.js";
+export {
+  type Bytes,
+  Clock,
+  clock,
+  endless,
+  file,
+  type Grant,
+  MemoryFile,
+  type RightsWord,
+} from "./grants.js";
 
 /** Memory of the driver: 16 requests of the largest size both ways are in flight at once. */
 const RAM_BYTES = 48 * 1024 * 1024;
@@ -45,6 +57,13 @@ const SAYS = ": device says: ";
 /** The device trapped, or did what no correct device does: it is gone, as its process would be. */
 export class DeviceTrap extends Error {
   override readonly name = "DeviceTrap";
+  /** Of a debug build, innermost first: "mine.ts:12:5 (mine/Mine#serve)". */
+  readonly frames: readonly string[];
+
+  constructor({ reason, frames }: Trace) {
+    super([reason, ...frames].join("\n    at "));
+    this.frames = frames;
+  }
 }
 
 /** A request that a device was given and may answer later. */
@@ -72,12 +91,25 @@ function grantsOf(
   { capabilities }: Manifest,
   given: Readonly<Record<string, Grant>>,
 ): Record<string, GrantSpec> {
-  const specs = Object.entries(given).map(([name, { kind, rights }]) => {
+  const specs = Object.entries(given).map(([name, { kind, what, rights }]) => {
     const asked = capabilities.find((capability) => capability.name === name)?.rights ?? [];
-    const what = "in memory";
     return [name, { kind, what, rights: rights === undefined ? [...asked] : RIGHTS[rights] }];
   });
   return Object.fromEntries(specs);
+}
+
+/** What a user would give a device on the command line. */
+interface Setting {
+  grants?: Readonly<Record<string, Grant>>;
+  options?: Readonly<Record<string, string | number | bigint | true>>;
+}
+
+function optionsOf(options: NonNullable<Setting["options"]>): Record<string, string | true> {
+  const words = Object.entries(options).map(([name, word]) => [
+    name,
+    word === true ? word : `${word}`,
+  ]);
+  return Object.fromEntries(words);
 }
 
 /** A device and its driver. */
@@ -92,11 +124,15 @@ export class DeviceUnderTest {
   readonly #link: DeviceLink;
   readonly #channel: InlineChannel;
   readonly #posted = new Map<MockQueue, Map<number, Request>>();
+  readonly #map: TraceMap | undefined;
   /** Why the device is gone. */
   #end: string | undefined;
 
-  constructor(module: Uint8Array, grants: Readonly<Record<string, Grant>>) {
-    const device = DeviceInstance.create(module, ({ manifest }) => {
+  constructor(module: string | Uint8Array, { grants = {}, options = {} }: Setting) {
+    const isFile = typeof module === "string";
+    this.#map = isFile ? TraceMap.beside(module) : undefined;
+    const bytes = isFile ? readFileSync(module) : module;
+    const device = DeviceInstance.create(bytes, ({ manifest }) => {
       const granted = resolveGrants(manifest, grantsOf(manifest, grants));
       return new MemoryWorld(manifest, granted, grants);
     });
@@ -121,7 +157,8 @@ export class DeviceUnderTest {
       closed: () => this.#ended(this.log.at(-1) ?? "it ended without a word"),
       broken: (reason) => this.#ended(reason),
     });
-    this.#channel = new InlineChannel(device);
+    const values = resolveOptions(this.manifest, optionsOf(options));
+    this.#channel = new InlineChannel(device, { options: values });
     this.#link.attach(this.#channel);
     this.#settle();
   }
@@ -219,7 +256,7 @@ export class DeviceUnderTest {
       if (!this.#channel.ready) break;
       this.#link.onReadable();
     }
-    if (this.#end !== undefined) throw new DeviceTrap(this.#end);
+    if (this.#end !== undefined) throw new DeviceTrap(traceOf(this.#end, this.#map));
     if ((this.#driver.takeInterrupt() & reg.INT_CONFIG) !== 0) this.configChanges += 1;
     for (const [queue, waiting] of this.#posted) {
       for (const { head, data } of queue.collect()) {
@@ -231,14 +268,16 @@ export class DeviceUnderTest {
 }
 
 /**
- * Opens the device in `module`, a file or its bytes, with `grants` by the names in its manifest.
+ * Opens the device in `module`, a file or its bytes, with `grants` by the names in its manifest,
+ * and `options` as they would stand behind the module in --device; `true` for one without a value.
  *
  * @throws what `bulkhead run` would print: it is no device, lacks a grant, or did not ask for one
  */
 export function openDevice(
   module: string | URL | Uint8Array,
   grants: Readonly<Record<string, Grant>> = {},
+  options: Readonly<Record<string, string | number | bigint | true>> = {},
 ): DeviceUnderTest {
-  const bytes = module instanceof Uint8Array ? module : readFileSync(module);
-  return new DeviceUnderTest(bytes, grants);
+  const file = module instanceof URL ? fileURLToPath(module) : module;
+  return new DeviceUnderTest(file, { grants, options });
 }

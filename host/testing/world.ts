@@ -3,6 +3,7 @@
 //
 // It refuses what host/runtime/wasi_snapshot_preview1.ts refuses, with the same errno.
 
+import { CLOCK_MONOTONIC, CLOCK_REALTIME } from "../runtime/clock.js";
 import type { ImportedCall, World } from "../runtime/instance.js";
 import type { LinearMemory } from "../runtime/linear-memory.js";
 import {
@@ -17,7 +18,7 @@ import {
 import { type ResolvedGrant, wasiFdOf } from "../sandbox/grants.js";
 import type { Manifest, Right } from "../sandbox/manifest.js";
 import type { Descriptor } from "./descriptor.js";
-import type { Grant } from "./grants.js";
+import { Clock, type Grant } from "./grants.js";
 
 const IOVEC_BYTES = 8;
 
@@ -38,6 +39,8 @@ interface Transfer {
 export class MemoryWorld implements World {
   /** By WASI descriptor. */
   readonly #open: (Open | undefined)[] = [];
+  /** By WASI's clock id. */
+  readonly #clocks: (() => bigint)[] = [];
   #memory: LinearMemory | undefined;
 
   constructor(
@@ -46,8 +49,10 @@ export class MemoryWorld implements World {
     sources: Readonly<Record<string, Grant>>,
   ) {
     for (const { name, rights } of granted) {
-      const descriptor = sources[name]!.open();
-      this.#open[wasiFdOf(manifest, name)] = { descriptor, rights };
+      const source = sources[name]!;
+      const descriptor = source.open?.();
+      if (source instanceof Clock) this.#grantClock(source);
+      if (descriptor) this.#open[wasiFdOf(manifest, name)] = { descriptor, rights };
     }
   }
 
@@ -61,7 +66,23 @@ export class MemoryWorld implements World {
         this.#moveAt(fd, { right: "read", iovs, count, result }, offset),
       fd_pwrite: (fd: number, iovs: number, count: number, offset: bigint, result: number) =>
         this.#moveAt(fd, { right: "write", iovs, count, result }, offset),
+      clock_time_get: (id: number, _precision: bigint, time: number) => this.#time(id, time),
     };
+  }
+
+  #grantClock(clock: Clock): void {
+    this.#clocks[CLOCK_MONOTONIC] = () => clock.now;
+    if (clock.realtime !== undefined) this.#clocks[CLOCK_REALTIME] = () => clock.realtime ?? 0n;
+  }
+
+  #time(id: number, at: number): number {
+    const clock = this.#clocks[id];
+    if (clock === undefined) return ERRNO_NOTCAPABLE;
+    const memory = this.#memory!;
+    memory.update();
+    if (!memory.contains(at >>> 0, 8)) return ERRNO_FAULT;
+    memory.view.setBigUint64(at >>> 0, clock(), true);
+    return ERRNO_SUCCESS;
   }
 
   attach(_instance: WebAssembly.Instance, memory: LinearMemory): void {

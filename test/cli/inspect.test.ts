@@ -127,7 +127,11 @@ const BAD: readonly (readonly [what: string, bytes: Uint8Array, because: RegExp]
     }),
     /imports wasi_snapshot_preview1\.fd_read, no capability/,
   ],
-  ["a module that is too large", new Uint8Array(MODULE_BYTES_MAX + 9), /it is too large/],
+  [
+    "a module that is too large",
+    new Uint8Array(MODULE_BYTES_MAX + 9),
+    /1048585 bytes, at most 1048576/,
+  ],
 ];
 
 for (const [what, bytes, because] of BAD) {

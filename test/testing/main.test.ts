@@ -5,7 +5,7 @@ import path from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { compileDevice } from "../../host/author/device.js";
-import { DeviceTrap, endless, file, openDevice } from "../../host/testing/main.js";
+import { clock, DeviceTrap, endless, file, openDevice } from "../../host/testing/main.js";
 import { builtDevice, manifest, moduleWith, pattern } from "../runtime/support.js";
 import { ROOT } from "../support/sources.js";
 
@@ -15,7 +15,7 @@ const EFBIG = 22;
 /** Compiles a device whose serve() has the body `serve`. */
 async function compiled(serve: string, { top = "", members = "", features = "0" } = {}) {
   const source = `
-    import { capability, Chain, Device, register, Rights } from "bulkhead/sdk";
+    import { capability, Chain, Device, option, register, Rights } from "bulkhead/sdk";
     ${top}
     class Test extends Device {
       constructor() { super(42, [8, 4], ${features}); }
@@ -153,6 +153,56 @@ test("DeviceTrap is thrown when the device traps, and again by whatever follows"
   assert.throws(() => device.request(0, "", 5), isTrap);
   assert.throws(() => device.negotiate(), isTrap);
   assert.match(device.log.at(-1) ?? "", /^serve: unreachable/);
+});
+
+test("DeviceTrap has the places in the author's source where the module is a debug build", () => {
+  const module = path.join(ROOT, "dist/devices/rng.debug.wasm");
+  const device = openDevice(module, { source: file("") });
+  device.negotiate();
+  const isTrap = (error: Error) =>
+    error instanceof DeviceTrap &&
+    /^devices-as\/rng\.ts:\d+:\d+ \(rng\/Rng#serve\)$/.test(error.frames[0] ?? "") &&
+    error.message === ["serve: unreachable", ...error.frames].join("\n    at ");
+  assert.throws(() => device.request(0, "", 5), isTrap);
+});
+
+test("clock() stands still until the test lets time pass", async () => {
+  const top = 'const time = capability.clock("time");';
+  const module = await compiled("chain.write<u64>(time.now());", { top });
+  const time = clock(5n);
+  const device = openDevice(module, { time });
+  device.negotiate();
+  const now = () => new DataView(device.request(0, "", 8).buffer).getBigUint64(0, true);
+  assert.equal([now(), now()], [5n, 5n]);
+  time.advance(2_000_000_000);
+  assert.is(now(), 2_000_000_005n);
+});
+
+test("clock() tells the time of day only if it has one", async () => {
+  const top = 'const time = capability.clock("time");';
+  const module = await compiled("chain.write<u64>(time.realtime());", { top });
+  const device = openDevice(module, { time: clock(0n, 1_000n) });
+  device.negotiate();
+  const reply = device.request(0, "", 8);
+  assert.is(new DataView(reply.buffer).getBigUint64(0, true), 1_000n);
+  const without = openDevice(module, { time: clock() });
+  without.negotiate();
+  assert.throws(() => without.request(0, "", 8), /unreachable/);
+});
+
+test("openDevice() sets options as the command line does", async () => {
+  const top = 'const rate = option.number("rate", 7);';
+  const module = await compiled("chain.write<u64>(rate.value);", { top });
+  const rateOf = (options: Parameters<typeof openDevice>[2]) => {
+    const device = openDevice(module, {}, options);
+    device.negotiate();
+    return new DataView(device.request(0, "", 8).buffer).getBigUint64(0, true);
+  };
+  assert.is(rateOf({}), 7n);
+  assert.is(rateOf({ rate: 12 }), 12n);
+  assert.is(rateOf({ rate: "2K" }), 2048n);
+  assert.throws(() => rateOf({ rate: "fast" }), /Cannot set rate of device test: "fast"/);
+  assert.throws(() => rateOf({ speed: 1 }), /its options are rate/);
 });
 
 test("bulkhead/testing can be imported from an installed package, with its types", () => {
