@@ -9,6 +9,16 @@ const ERRNO_NOTSUP = wasiErrno("NOTSUP");
  * WASI errno. A kind of grant has those that make sense for it.
  */
 export abstract class Descriptor {
+  /** Bytes that fd_filestat_get() tells. */
+  get size(): number {
+    return 0;
+  }
+
+  /** Returns 0, or a negative errno. */
+  resize(_bytes: number): number {
+    return -ERRNO_NOTSUP;
+  }
+
   read(_into: Uint8Array): number {
     return -ERRNO_NOTSUP;
   }

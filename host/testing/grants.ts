@@ -2,14 +2,14 @@
 // memory, where the test sees and changes it.
 
 import { wasiErrno } from "../runtime/wasi_snapshot_preview1.js";
-import type { GrantKind } from "../sandbox/grants.js";
+import type { GrantKind, Right } from "../sandbox/grants.js";
 import { Descriptor } from "./descriptor.js";
 
 /** Bytes, or text that stands for its UTF-8. */
 export type Bytes = Uint8Array | string;
 
 /** The rights of a grant, as on the command line. */
-export type RightsWord = "ro" | "wo" | "rw";
+export type RightsWord = "ro" | "wo" | "rw" | "ap";
 
 /** Something that openDevice() can grant. */
 export interface Grant {
@@ -19,7 +19,7 @@ export interface Grant {
   /** All that the device asks for, where none are said. */
   readonly rights: RightsWord | undefined;
   /** What the device gets: a descriptor of its own, or nothing where none stands for the kind. */
-  open?(): Descriptor;
+  open?(rights: readonly Right[]): Descriptor;
 }
 
 /** A device that writes at a huge offset fails, as on a full disk, and the test's memory stays. */
@@ -56,8 +56,18 @@ export class MemoryFile implements Grant {
     this.#size = this.#room.length;
   }
 
-  open(): Descriptor {
-    return new OpenFile(this);
+  open(rights: readonly Right[]): Descriptor {
+    return new OpenFile(this, rights.includes("append"));
+  }
+
+  /** Makes it `bytes` long, with zeros at its end where it grows; 0, or a negative errno. */
+  resize(bytes: number): number {
+    if (bytes > FILE_BYTES_MAX) return -ERRNO_FBIG;
+    const resized = new Uint8Array(bytes);
+    resized.set(this.bytes.subarray(0, bytes));
+    this.#room = resized;
+    this.#size = bytes;
+    return 0;
   }
 
   /** Writes at `offset`, with zeros before it where the file ended earlier. */
@@ -77,11 +87,21 @@ export class MemoryFile implements Grant {
 
 class OpenFile extends Descriptor {
   readonly #file: MemoryFile;
+  readonly #appends: boolean;
   #position = 0;
 
-  constructor(file: MemoryFile) {
+  constructor(file: MemoryFile, appends: boolean) {
     super();
     this.#file = file;
+    this.#appends = appends;
+  }
+
+  override get size(): number {
+    return this.#file.bytes.length;
+  }
+
+  override resize(bytes: number): number {
+    return this.#file.resize(bytes);
   }
 
   override read(into: Uint8Array): number {
@@ -97,6 +117,7 @@ class OpenFile extends Descriptor {
   }
 
   override write(from: Uint8Array): number {
+    if (this.#appends) this.#position = this.#file.bytes.length;
     const count = this.pwrite(from, this.#position);
     if (count > 0) this.#position += count;
     return count;
@@ -136,6 +157,16 @@ export function file(contents: Bytes | number = 0, rights?: RightsWord): MemoryF
   return new MemoryFile(contents, rights);
 }
 
+/** Random numbers of the host, but of which every one follows from `seed`. */
+export function random(seed = 1): Grant {
+  return {
+    kind: "random",
+    what: "urandom",
+    rights: undefined,
+    open: () => new SeededSource(seed),
+  };
+}
+
 /** A file that never ends, like /dev/urandom, but of which every byte follows from `seed`. */
 export function endless(seed = 1): Grant {
   return { kind: "file", what: "endless", rights: "ro", open: () => new SeededSource(seed) };
@@ -144,7 +175,7 @@ export function endless(seed = 1): Grant {
 /** Clocks that stand still until the test sets them; both count nanoseconds. */
 export class Clock implements Grant {
   readonly kind = "clock";
-  readonly rights = "ro";
+  readonly rights = undefined;
   /** The monotonic clock. */
   now: bigint;
   /** The time of day since 1970-01-01 00:00 UTC; undefined where only the other one is granted. */

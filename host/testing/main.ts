@@ -12,13 +12,14 @@ import { fileURLToPath } from "node:url";
 import { InlineChannel } from "../runtime/inline.js";
 import { DeviceInstance } from "../runtime/instance.js";
 import { type Trace, TraceMap, traceOf } from "../runtime/source-map.js";
+import { rightsOfWord } from "../sandbox/grant-kinds.js";
 import { type GrantSpec, resolveGrants } from "../sandbox/grants.js";
-import type { Manifest, Right } from "../sandbox/manifest.js";
+import type { Manifest } from "../sandbox/manifest.js";
 import { resolveOptions } from "../sandbox/options.js";
 import { DeviceLink } from "../virtio/link.js";
 import { MmioTransport, VIRTIO_MMIO_CONFIG } from "../virtio/mmio.js";
 import * as reg from "../virtio/registers.js";
-import { type Bytes, bytesOf, type Grant, type RightsWord } from "./grants.js";
+import { type Bytes, bytesOf, type Grant } from "./grants.js";
 import { MockDriver } from "./mock-driver.js";
 import type { MockQueue } from "./mock-queue.js";
 import { MockRam } from "./mock-ram.js";
@@ -34,6 +35,7 @@ export {
   type Grant,
   MemoryFile,
   type RightsWord,
+  random,
 } from "./grants.js";
 
 /** Memory of the driver: 16 requests of the largest size both ways are in flight at once. */
@@ -44,12 +46,6 @@ const TRANSPORT_FEATURES =
   (1n << reg.VIRTIO_F_VERSION_1) |
   (1n << reg.VIRTIO_RING_F_INDIRECT_DESC) |
   (1n << reg.VIRTIO_RING_F_EVENT_IDX);
-
-const RIGHTS: Readonly<Record<RightsWord, Right[]>> = {
-  ro: ["read"],
-  wo: ["write"],
-  rw: ["read", "write"],
-};
 
 /** How the runtime's words begin in the log of a VM. */
 const SAYS = ": device says: ";
@@ -93,7 +89,8 @@ function grantsOf(
 ): Record<string, GrantSpec> {
   const specs = Object.entries(given).map(([name, { kind, what, rights }]) => {
     const asked = capabilities.find((capability) => capability.name === name)?.rights ?? [];
-    return [name, { kind, what, rights: rights === undefined ? [...asked] : RIGHTS[rights] }];
+    const words = rights === undefined ? asked : rightsOfWord(kind, rights);
+    return [name, { kind, what, rights: [...(words ?? [])] }];
   });
   return Object.fromEntries(specs);
 }

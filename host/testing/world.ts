@@ -4,6 +4,7 @@
 // It refuses what host/runtime/wasi_snapshot_preview1.ts refuses, with the same errno.
 
 import { CLOCK_MONOTONIC, CLOCK_REALTIME } from "../runtime/clock.js";
+import { FILESTAT_BYTES } from "../runtime/file-calls.js";
 import type { ImportedCall, World } from "../runtime/instance.js";
 import type { LinearMemory } from "../runtime/linear-memory.js";
 import {
@@ -15,21 +16,25 @@ import {
   IO_BYTES_MAX,
   IOVECS_MAX,
 } from "../runtime/wasi_snapshot_preview1.js";
-import { type ResolvedGrant, wasiFdOf } from "../sandbox/grants.js";
-import type { Manifest, Right } from "../sandbox/manifest.js";
+import { importsOf, type ResolvedGrant, wasiFdOf } from "../sandbox/grants.js";
+import type { Manifest } from "../sandbox/manifest.js";
 import type { Descriptor } from "./descriptor.js";
 import { Clock, type Grant } from "./grants.js";
 
 const IOVEC_BYTES = 8;
 
+/** `filestat` and `filetype` of wasi_snapshot_preview1.witx, as far as memory has them. */
+const FILESTAT = { filetype: 16, nlink: 24, size: 32 } as const;
+const FILETYPE_REGULAR_FILE = 4;
+
 interface Open {
   descriptor: Descriptor;
-  rights: readonly Right[];
+  functions: ReadonlySet<string>;
 }
 
 /** One transfer: what moves bytes, and between which arguments of the call. */
 interface Transfer {
-  right: Right;
+  name: string;
   iovs: number;
   count: number;
   /** Where the number of bytes moved is stored. */
@@ -48,24 +53,31 @@ export class MemoryWorld implements World {
     granted: readonly ResolvedGrant[],
     sources: Readonly<Record<string, Grant>>,
   ) {
-    for (const { name, rights } of granted) {
+    for (const { name, kind, rights } of granted) {
       const source = sources[name]!;
-      const descriptor = source.open?.();
+      const descriptor = source.open?.(rights);
       if (source instanceof Clock) this.#grantClock(source);
-      if (descriptor) this.#open[wasiFdOf(manifest, name)] = { descriptor, rights };
+      if (descriptor === undefined) continue;
+      const functions = new Set(importsOf(kind, rights));
+      this.#open[wasiFdOf(manifest, name)] = { descriptor, functions };
     }
   }
 
   link(): Record<string, ImportedCall> {
     return {
       fd_read: (fd: number, iovs: number, count: number, result: number) =>
-        this.#move(fd, { right: "read", iovs, count, result }, (to, into) => to.read(into)),
+        this.#move(fd, { name: "fd_read", iovs, count, result }, (to, into) => to.read(into)),
       fd_write: (fd: number, iovs: number, count: number, result: number) =>
-        this.#move(fd, { right: "write", iovs, count, result }, (to, from) => to.write(from)),
+        this.#move(fd, { name: "fd_write", iovs, count, result }, (to, from) => to.write(from)),
       fd_pread: (fd: number, iovs: number, count: number, offset: bigint, result: number) =>
-        this.#moveAt(fd, { right: "read", iovs, count, result }, offset),
+        this.#moveAt(fd, { name: "fd_pread", iovs, count, result }, offset),
       fd_pwrite: (fd: number, iovs: number, count: number, offset: bigint, result: number) =>
-        this.#moveAt(fd, { right: "write", iovs, count, result }, offset),
+        this.#moveAt(fd, { name: "fd_pwrite", iovs, count, result }, offset),
+      fd_filestat_get: (fd: number, at: number) => this.#filestat(fd, at),
+      fd_filestat_set_size: (fd: number, bytes: bigint) => this.#resize(fd, bytes),
+      fd_datasync: (fd: number) => this.#sync(fd, "fd_datasync"),
+      fd_sync: (fd: number) => this.#sync(fd, "fd_sync"),
+      random_get: (at: number, bytes: number) => this.#random(at >>> 0, bytes >>> 0),
       clock_time_get: (id: number, _precision: bigint, time: number) => this.#time(id, time),
     };
   }
@@ -78,40 +90,86 @@ export class MemoryWorld implements World {
   #time(id: number, at: number): number {
     const clock = this.#clocks[id];
     if (clock === undefined) return ERRNO_NOTCAPABLE;
-    const memory = this.#memory!;
-    memory.update();
-    if (!memory.contains(at >>> 0, 8)) return ERRNO_FAULT;
-    memory.view.setBigUint64(at >>> 0, clock(), true);
-    return ERRNO_SUCCESS;
+    const view = this.#view(at >>> 0, 8);
+    view?.setBigUint64(0, clock(), true);
+    return view === undefined ? ERRNO_FAULT : ERRNO_SUCCESS;
   }
 
   attach(_instance: WebAssembly.Instance, memory: LinearMemory): void {
     this.#memory = memory;
   }
 
+  /** The descriptor behind `fd`, or the errno of its refusal. */
+  #use(fd: number, name: string): Descriptor | number {
+    const open = this.#open[fd];
+    if (open === undefined) return ERRNO_BADF;
+    return open.functions.has(name) ? open.descriptor : ERRNO_NOTCAPABLE;
+  }
+
+  #filestat(fd: number, at: number): number {
+    const open = this.#use(fd, "fd_filestat_get");
+    if (typeof open === "number") return open;
+    const view = this.#view(at >>> 0, FILESTAT_BYTES);
+    if (view === undefined) return ERRNO_FAULT;
+    new Uint8Array(view.buffer, view.byteOffset, FILESTAT_BYTES).fill(0);
+    view.setUint8(FILESTAT.filetype, FILETYPE_REGULAR_FILE);
+    view.setBigUint64(FILESTAT.nlink, 1n, true);
+    view.setBigUint64(FILESTAT.size, BigInt(open.size), true);
+    return ERRNO_SUCCESS;
+  }
+
+  #resize(fd: number, bytes: bigint): number {
+    const open = this.#use(fd, "fd_filestat_set_size");
+    if (typeof open === "number") return open;
+    return bytes < 0n ? ERRNO_INVAL : -open.resize(Number(bytes));
+  }
+
+  /** What is in memory is as safe as it will ever be. */
+  #sync(fd: number, name: string): number {
+    const open = this.#use(fd, name);
+    return typeof open === "number" ? open : ERRNO_SUCCESS;
+  }
+
+  #random(at: number, bytes: number): number {
+    const source = this.#open.find((open) => open?.functions.has("random_get"));
+    if (source === undefined) return ERRNO_NOTCAPABLE;
+    const view = this.#view(at, bytes);
+    if (view === undefined) return ERRNO_FAULT;
+    if (bytes > IO_BYTES_MAX) return ERRNO_INVAL;
+    source.descriptor.read(new Uint8Array(view.buffer, view.byteOffset, bytes));
+    return ERRNO_SUCCESS;
+  }
+
+  /** The memory from `at` on, or undefined where it ends too early. */
+  #view(at: number, bytes: number): DataView | undefined {
+    const memory = this.#memory!;
+    memory.update();
+    if (!memory.contains(at, bytes)) return undefined;
+    return new DataView(memory.view.buffer, at, bytes);
+  }
+
   #moveAt(fd: number, transfer: Transfer, offset: bigint): number {
     return this.#move(fd, transfer, (on, bytes) => {
       if (offset < 0n) return -ERRNO_INVAL;
       const at = Number(offset); // above 2^53 it is inexact, and behind the end of every file
-      return transfer.right === "read" ? on.pread(bytes, at) : on.pwrite(bytes, at);
+      return transfer.name === "fd_pread" ? on.pread(bytes, at) : on.pwrite(bytes, at);
     });
   }
 
   /** Checks everything that the module passed, then has `call` move the bytes. */
   #move(
     fd: number,
-    { right, iovs, count, result }: Transfer,
+    { name, iovs, count, result }: Transfer,
     call: (descriptor: Descriptor, bytes: Uint8Array) => number,
   ): number {
-    const open = this.#open[fd];
-    if (open === undefined) return ERRNO_BADF;
-    if (!open.rights.includes(right)) return ERRNO_NOTCAPABLE;
+    const open = this.#use(fd, name);
+    if (typeof open === "number") return open;
     const memory = this.#memory!;
     memory.update();
     const place = this.#place(memory, iovs >>> 0, count >>> 0);
     if (typeof place === "number") return place;
     if (!memory.contains(result >>> 0, 4)) return ERRNO_FAULT;
-    const moved = call(open.descriptor, place);
+    const moved = call(open, place);
     if (moved < 0) return -moved;
     memory.view.setUint32(result >>> 0, moved, true);
     return ERRNO_SUCCESS;

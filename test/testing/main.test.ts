@@ -5,7 +5,7 @@ import path from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { compileDevice } from "../../host/author/device.js";
-import { clock, DeviceTrap, endless, file, openDevice } from "../../host/testing/main.js";
+import { clock, DeviceTrap, endless, file, openDevice, random } from "../../host/testing/main.js";
 import { builtDevice, manifest, moduleWith, pattern } from "../runtime/support.js";
 import { ROOT } from "../support/sources.js";
 
@@ -164,6 +164,42 @@ test("DeviceTrap has the places in the author's source where the module is a deb
     /^devices-as\/rng\.ts:\d+:\d+ \(rng\/Rng#serve\)$/.test(error.frames[0] ?? "") &&
     error.message === ["serve: unreachable", ...error.frames].join("\n    at ");
   assert.throws(() => device.request(0, "", 5), isTrap);
+});
+
+test("file() has a size, which a device may change, and an end to append to", async () => {
+  const top = `
+    const image = capability.file("image", Rights.Read | Rights.Write);
+    const log = capability.file("log", Rights.Append);
+    const bytes = new StaticArray<u8>(2);`;
+  const serve = `
+    chain.write<u64>(image.size);
+    chain.write<u8>(image.setSize(5) && image.sync() ? 1 : 0);
+    chain.write<u64>(image.size);
+    chain.write<u8>(image.setSize(1 << 40) ? 1 : 0);
+    bytes[0] = 33;
+    log.writeBytes(bytes, 0, 2);`;
+  const image = file("abc");
+  const log = file("log");
+  const device = openDevice(await compiled(serve, { top }), { image, log });
+  device.negotiate();
+  assert.equal([...device.request(0, "", 18)].join(), "3,0,0,0,0,0,0,0,1,5,0,0,0,0,0,0,0,0");
+  assert.is(textOf(image.bytes), "abc\0\0");
+  log.bytes = "new";
+  device.request(0, "", 18);
+  assert.is(textOf(log.bytes), "new!\0");
+});
+
+test("random() gives bytes that follow from its seed", async () => {
+  const top = 'const dice = capability.random("dice");';
+  const module = await compiled("chain.write<u64>(dice.next<u64>());", { top });
+  const rolled = (seed: number) => {
+    const device = openDevice(module, { dice: random(seed) });
+    device.negotiate();
+    return [device.request(0, "", 8), device.request(0, "", 8)];
+  };
+  assert.equal(rolled(1), rolled(1));
+  assert.not.equal(rolled(1)[0], rolled(1)[1]);
+  assert.not.equal(rolled(1), rolled(2));
 });
 
 test("clock() stands still until the test lets time pass", async () => {
