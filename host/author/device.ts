@@ -4,10 +4,10 @@
 import path from "node:path";
 import { VmmError } from "../errors.js";
 import { DeviceInstance, type World } from "../runtime/instance.js";
+import { withCustomSection } from "../sandbox/custom-section.js";
 import { MANIFEST_SECTION, type Manifest, type ModuleFacts, NAME } from "../sandbox/manifest.js";
 import { type Compilation, compile, type Diagnostic, failure } from "./compiler.js";
 import { describe } from "./description.js";
-import { withCustomSection } from "./manifest.js";
 
 /** The author's source is wrong; the message has all that there is to say of it. */
 export class CompileError extends VmmError {

@@ -100,19 +100,3 @@ function capabilityAt(view: DataView, at: number): Capability {
     required: word(3) !== 0,
   };
 }
-
-/** `value` in unsigned LEB128, as Wasm writes sizes. */
-function leb128(value: number): number[] {
-  return value < 0x80 ? [value] : [(value & 0x7f) | 0x80, ...leb128(value >>> 7)];
-}
-
-/** A copy of the module `binary` with one more custom section at its end. */
-export function withCustomSection(
-  binary: Uint8Array,
-  name: string,
-  contents: Uint8Array,
-): Uint8Array<ArrayBuffer> {
-  const nameBytes = new TextEncoder().encode(name);
-  const body = [...leb128(nameBytes.length), ...nameBytes, ...contents];
-  return Uint8Array.from([...binary, 0, ...leb128(body.length), ...body]);
-}

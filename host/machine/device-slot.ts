@@ -141,7 +141,8 @@ export class DeviceSlot {
   attachCommand(): IoCommand {
     const device = this.index;
     if (this.#process === undefined) {
-      const { module } = this.#inspection;
+      const { module: bytes } = this.#inspection;
+      const module = this.#map ? TraceMap.announce(bytes, this.config.module) : bytes;
       const grants = this.#inlineGrants ?? [];
       return { type: "attach-inline", device, module, grants, options: this.#options };
     }

@@ -4,7 +4,9 @@
 
 import { SourceMap } from "node:module";
 import path from "node:path";
+import { pathToFileURL } from "node:url";
 import { VmmError } from "../errors.js";
+import { withSourceMapUrl } from "../sandbox/custom-section.js";
 import { readBounded } from "./bounded-file.js";
 
 /** The map of a device is 0.2 MB, sources and all; a hostile one becomes 50 times as large. */
@@ -65,6 +67,11 @@ export class TraceMap {
       const message = `Cannot use the source map "${name}": ${reason}\nbuild the device again`;
       throw new VmmError("ERR_FILE", message, { cause });
     }
+  }
+
+  /** `module`, a file's bytes, as a debugger of this process finds its map and so its sources. */
+  static announce(module: Uint8Array, file: string): Uint8Array {
+    return withSourceMapUrl(module, pathToFileURL(`${file}.map`).href);
   }
 
   /** `mine.ts:12:5` for an offset in the module's bytes; undefined where there is no source. */

@@ -128,7 +128,8 @@ export class DeviceUnderTest {
   constructor(module: string | Uint8Array, { grants = {}, options = {} }: Setting) {
     const isFile = typeof module === "string";
     this.#map = isFile ? TraceMap.beside(module) : undefined;
-    const bytes = isFile ? readFileSync(module) : module;
+    const read = isFile ? readFileSync(module) : module;
+    const bytes = isFile && this.#map ? TraceMap.announce(read, module) : read;
     const device = DeviceInstance.create(bytes, ({ manifest }) => {
       const granted = resolveGrants(manifest, grantsOf(manifest, grants));
       return new MemoryWorld(manifest, granted, grants);

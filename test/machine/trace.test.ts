@@ -54,15 +54,6 @@ for (const isolation of ["process", "inline"]) {
   });
 }
 
-guestTest("a debug build without its map names functions, a release nothing", () => {
-  const unmapped = path.join(directory, "rng.debug.wasm");
-  fs.copyFileSync(path.join(DEVICES, "rng.debug.wasm"), unmapped);
-  const [, first] = lastWordsOf(unmapped, "process").split("\n    at ");
-  assert.is(first, "rng/Rng#serve");
-  const release = lastWordsOf(path.join(DEVICES, "rng.wasm"), "process");
-  assert.is(release, "rng0: device says: serve: unreachable");
-});
-
 test("a map that cannot be used is an error at the start", () => {
   const module = path.join(directory, "bad.debug.wasm");
   fs.copyFileSync(path.join(DEVICES, "rng.debug.wasm"), module);

@@ -3,11 +3,11 @@
 
 import fs from "node:fs";
 import wabtOf from "wabt";
-import { withCustomSection } from "../../host/author/manifest.js";
 import { Mapping } from "../../host/ffi/memory.js";
 import { InlineChannel } from "../../host/runtime/inline.js";
 import { DeviceInstance, type ImportedCall, type World } from "../../host/runtime/instance.js";
 import type { LinearMemory } from "../../host/runtime/linear-memory.js";
+import { withCustomSection } from "../../host/sandbox/custom-section.js";
 import { CONTRACT, MANIFEST_SECTION, type Manifest } from "../../host/sandbox/manifest.js";
 import type { OptionValue } from "../../host/sandbox/options.js";
 import type { Channel } from "../../host/wire/channel.js";

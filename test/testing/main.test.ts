@@ -166,6 +166,20 @@ test("DeviceTrap has the places in the author's source where the module is a deb
   assert.throws(() => device.request(0, "", 5), isTrap);
 });
 
+test("DeviceTrap has functions alone without a map, and nothing of a release", () => {
+  const framesOf = (module: Uint8Array) => {
+    const device = openDevice(module, { source: file("") });
+    device.negotiate();
+    try {
+      return device.request(0, "", 5);
+    } catch (error) {
+      return (error as DeviceTrap).frames;
+    }
+  };
+  assert.is(framesOf(builtDevice("rng.debug"))[0], "rng/Rng#serve");
+  assert.equal(framesOf(builtDevice("rng")), []);
+});
+
 test("file() has a size, which a device may change, and an end to append to", async () => {
   const top = `
     const image = capability.file("image", Rights.Read | Rights.Write);

@@ -1,6 +1,6 @@
 // WebAssembly modules byte by byte, for what no assembler would write.
 
-import { withCustomSection } from "../../../host/author/manifest.js";
+import { withCustomSection } from "../../../host/sandbox/custom-section.js";
 import { MANIFEST_SECTION, type Manifest } from "../../../host/sandbox/manifest.js";
 import { manifest } from "../../runtime/support.js";
 

@@ -1,6 +1,6 @@
 // Modules whose manifest lies, or is an attack on whoever reads it.
 
-import { withCustomSection } from "../../../host/author/manifest.js";
+import { withCustomSection } from "../../../host/sandbox/custom-section.js";
 import { MANIFEST_SECTION } from "../../../host/sandbox/manifest.js";
 import { manifest, moduleWith } from "../../runtime/support.js";
 import type { Refusal } from "../support/attack.js";
