@@ -47,6 +47,9 @@ const TRANSPORT_FEATURES =
   (1n << reg.VIRTIO_RING_F_INDIRECT_DESC) |
   (1n << reg.VIRTIO_RING_F_EVENT_IDX);
 
+/** Milliseconds that pass whenever the link looks at its clock. */
+const LOOK_MS = 1000;
+
 /** How the runtime's words begin in the log of a VM. */
 const SAYS = ": device says: ";
 
@@ -122,6 +125,8 @@ export class DeviceUnderTest {
   readonly #channel: InlineChannel;
   readonly #posted = new Map<MockQueue, Map<number, Request>>();
   readonly #map: TraceMap | undefined;
+  /** Of the link, which lets a device say only so much in a second: here it never waits for one. */
+  #now = 0;
   /** Why the device is gone. */
   #end: string | undefined;
 
@@ -154,6 +159,7 @@ export class DeviceUnderTest {
       ready: () => this.#link.approve(),
       closed: () => this.#ended(this.log.at(-1) ?? "it ended without a word"),
       broken: (reason) => this.#ended(reason),
+      now: () => (this.#now += LOOK_MS),
     });
     const values = resolveOptions(this.manifest, optionsOf(options));
     this.#channel = new InlineChannel(device, { options: values });

@@ -203,6 +203,32 @@ test("file() has a size, which a device may change, and an end to append to", as
   assert.is(textOf(log.bytes), "new!\0");
 });
 
+/** Two bytes of config space at 96; what the driver writes there is doubled. */
+const CONFIGURABLE = {
+  initialize: `(func (export "_initialize")
+    (i32.store (i32.const 80) (i32.const 96)) (i32.store16 (i32.const 96) (i32.const 0x0201)))`,
+  attention: '(func (export "attention") (result i32) i32.const 64)',
+  configure: `(func (export "configure") (param i32 i32 i32)
+    (i32.store8 (i32.add (i32.const 96) (local.get 0)) (i32.shl (local.get 2) (i32.const 1))))`,
+};
+
+test("readConfig() and writeConfig() are the driver's, and each change is counted", () => {
+  const device = openDevice(moduleWith(CONFIGURABLE, manifest({ config: 2 })));
+  assert.equal(device.readConfig(), Uint8Array.of(1, 2));
+  device.negotiate();
+  assert.is(device.configChanges, 0);
+  device.writeConfig(1, 21);
+  assert.equal(device.readConfig(), Uint8Array.of(1, 42));
+  assert.equal(device.readConfig(1, 1), Uint8Array.of(42));
+  assert.is(device.configChanges, 1);
+  device.writeConfig(1, 21);
+  assert.is(device.configChanges, 1);
+  device.writeConfig(2, 1);
+  assert.match(device.log.at(-1) ?? "", /^driver bug: wrote 1 bytes at 2 of a config space of 2/);
+  for (let value = 0; value < 5_000; value++) device.writeConfig(0, value);
+  assert.is(device.configChanges, 5_001);
+});
+
 test("random() gives bytes that follow from its seed", async () => {
   const top = 'const dice = capability.random("dice");';
   const module = await compiled("chain.write<u64>(dice.next<u64>());", { top });
