@@ -19,6 +19,13 @@ function writeWhole(file: string, contents: Uint8Array | string): void {
   fs.renameSync(unfinished, file);
 }
 
+/** Makes `folder` and those above it. (node:fs does, too, but it does not end on /proc.) */
+function makeFolder(folder: string): void {
+  if (fs.existsSync(folder)) return;
+  makeFolder(path.dirname(folder));
+  fs.mkdirSync(folder);
+}
+
 /**
  * A source map whose `sources` are found from `folder`, where it will be. What is no file of the
  * author's keeps the compiler's name, `~lib/…`; the texts of all are in the map.
@@ -40,7 +47,7 @@ export async function buildDevice(file: string, folder: string): Promise<BuiltDe
   const compiled = await compileDevice(file, { debug: true });
   const { module: debug, sourceMap } = compiled.debug!;
   const debugPath = path.join(folder, moduleName(file, "debug"));
-  fs.mkdirSync(folder, { recursive: true });
+  makeFolder(folder);
   writeWhole(`${debugPath}.map`, placed(sourceMap, path.dirname(file), folder));
   writeWhole(debugPath, debug);
   const built = path.join(folder, moduleName(file, "release"));

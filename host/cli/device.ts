@@ -6,9 +6,11 @@
 
 import {
   type DeviceConfig,
+  exampleOf,
   faultOfWhat,
   formsOf,
   GRANT_KIND_NAMES,
+  kindRow,
   rightsOfWord,
   wordOfRights,
 } from "../machine/config.js";
@@ -24,6 +26,9 @@ import {
   type Right,
 } from "./kinds.js";
 import { didYouMean, usageError } from "./usage.js";
+
+/** What a module asks for. */
+export type Capability = Omit<GrantSpec, "what"> & { name: string };
 
 /** One --device: the module, and what its own keys grant. */
 export interface DeviceSpec {
@@ -63,6 +68,16 @@ function isPath(word: string): boolean {
 function nameOf(module: string): string {
   const base = module.slice(module.lastIndexOf("/") + 1).replace(/(\.debug)?\.wasm$/, "");
   return base.replace(/[^A-Za-z0-9_-]+/g, "-") || "device";
+}
+
+/** The id of the first device of a module. */
+export function deviceId(module: string): string {
+  return `${nameOf(module)}0`;
+}
+
+/** What to type after --grant for all that a capability asks for: `mine0.image=file:PATH:rw`. */
+export function grantFor(id: string, { name, ...asked }: Capability): string {
+  return `${id}.${name}=${grantText({ ...asked, what: exampleOf(asked.kind) })}`;
 }
 
 function grantOf(key: Key, what: string): GrantSpec {
@@ -110,6 +125,13 @@ export function parseDevice(spec: string): DeviceSpec {
   if (head === "") throw malformed(spec, "it names no device");
   if (words.includes(""))
     throw malformed(spec, "there is nothing between two commas or at the end");
+  if (head.endsWith(".ts")) {
+    const module = head.replace(/\.ts$/, ".wasm");
+    throw usageError(
+      `Cannot run "${head}": it is the source of a device`,
+      `bulkhead build ${head} makes ${module} of it`,
+    );
+  }
   if (isPath(head)) {
     const options = parseOptions(spec, words);
     return { name: nameOf(head), module: head, grants: {}, fallbacks: {}, options };

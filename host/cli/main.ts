@@ -13,6 +13,7 @@ const COMMANDS: Commands = {
   demo: async (options) => (await import("./demo.js")).demo(options),
   inspect: async (target, options) => (await import("./inspect.js")).inspect(target, options),
   policy: async (spec, options) => (await import("./policy.js")).policy(spec, options),
+  build: async (files, options) => (await import("./build.js")).build(files, options),
 };
 
 const json = process.argv.includes("--json");
@@ -21,7 +22,7 @@ const json = process.argv.includes("--json");
 function fromCommander(error: CommanderError): unknown {
   const [problem = "", advice] = error.message.replace(/^error: /, "").split("\n");
   const command = process.argv[2];
-  const known = ["run", "demo", "inspect", "policy"].find((name) => name === command);
+  const known = Object.keys(COMMANDS).find((name) => name === command);
   const help = known === undefined ? "bulkhead --help" : `bulkhead ${known} --help`;
   return usageError(`Cannot parse the command line: ${problem}`, advice ?? `see: ${help}`);
 }

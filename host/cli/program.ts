@@ -15,6 +15,11 @@ export interface InspectOptions {
   wat?: boolean;
 }
 
+export interface BuildOptions {
+  out?: string;
+  json?: boolean;
+}
+
 export interface PolicyOptions {
   grant: string[];
   json?: boolean;
@@ -26,12 +31,13 @@ export interface Commands {
   demo(options: DemoOptions): Promise<number>;
   inspect(target: string, options: InspectOptions): Promise<number>;
   policy(spec: string, options: PolicyOptions): Promise<number>;
+  build(files: string[], options: BuildOptions): Promise<number>;
 }
 
 const RUN_EXAMPLES = `
 Devices:
 ${Object.entries(KINDS).map(kindHelp).join("\n")}
-  ./mine.wasm              a module of your own; its first instance is mine0
+  ./mine.wasm              a module of your own (bulkhead build); its first instance is mine0
 
 Examples:
   bulkhead run vmlinux -p "console=ttyS0" --rng
@@ -153,6 +159,27 @@ function policyCommand(commands: Commands, onStatus: (status: number) => void): 
     });
 }
 
+const BUILD_HELP = `
+Writes beside each source, or to the directory of --out:
+  NAME.wasm                the device, for: bulkhead run --device ./NAME.wasm
+  NAME.debug.wasm, .map    the same, not optimised, with names and a source map: for tests
+
+A device imports "bulkhead/sdk" and other files of its author's, none of which may touch raw memory.
+Exit status: 0 all are built, 2 a file has mistakes: FILE:LINE:COLUMN of each is on stderr.`;
+
+function buildCommand(commands: Commands, onStatus: (status: number) => void): Command {
+  return new Command("build")
+    .summary("build devices of your own from their sources")
+    .description("Build a module from each file, and show what it asks for and how to run it.")
+    .argument("<FILE.ts...>", "AssemblyScript, one device a file; its name becomes the device's")
+    .option("--out <dir>", "write to this directory instead of beside the source")
+    .option("--json", "print one JSON object a file")
+    .addHelpText("after", BUILD_HELP)
+    .action(async (files: string[], options: BuildOptions) => {
+      onStatus(await commands.build(files, options));
+    });
+}
+
 /**
  * The whole command line. The status of the command that was called goes to `onStatus`; help,
  * version and mistakes are thrown as commander's CommanderError.
@@ -164,7 +191,8 @@ export function programOf(commands: Commands, onStatus: (status: number) => void
     .addCommand(runCommand(commands, onStatus))
     .addCommand(demoCommand(commands, onStatus))
     .addCommand(inspectCommand(commands, onStatus))
-    .addCommand(policyCommand(commands, onStatus));
+    .addCommand(policyCommand(commands, onStatus))
+    .addCommand(buildCommand(commands, onStatus));
   for (const command of [program, ...program.commands]) {
     command.exitOverride().configureOutput({ outputError: () => {} });
   }

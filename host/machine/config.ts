@@ -6,6 +6,7 @@ import type { OptionWord } from "../sandbox/options.js";
 
 /** What a user may grant, and the words for it. */
 export {
+  exampleOf,
   faultOfWhat,
   formsOf,
   GRANT_KIND_NAMES,

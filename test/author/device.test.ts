@@ -1,37 +1,10 @@
 // Compiling a device: what the author may write, and what he is told.
 
-import fs from "node:fs";
-import os from "node:os";
 import path from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { CompileError, compileDevice } from "../../host/author/device.js";
-
-const scratch = fs.mkdtempSync(path.join(os.tmpdir(), "bulkhead-author-"));
-test.after(() => fs.rmSync(scratch, { recursive: true }));
-
-/** Lines of a device whose serve() does `serve`, with `top` above it. */
-function deviceSource(serve = "", top = ""): string {
-  return `import { Chain, Device, register } from "bulkhead/sdk";
-${top}
-class Test extends Device {
-  constructor() { super(42, [8]); }
-  serve(queue: u32, chain: Chain): void { ${serve} }
-}
-register(new Test());
-`;
-}
-
-/** Writes `files`, by name, to a new folder; returns its path. */
-function folderOf(files: Record<string, string>): string {
-  const folder = fs.mkdtempSync(path.join(scratch, "folder-"));
-  for (const [name, text] of Object.entries(files)) {
-    const file = path.join(folder, name);
-    fs.mkdirSync(path.dirname(file), { recursive: true });
-    fs.writeFileSync(file, text);
-  }
-  return folder;
-}
+import { deviceSource, folderOf } from "./support.js";
 
 /** What the author is told of the device test.ts among `files`, one line a message. */
 async function toldOf(files: Record<string, string>): Promise<string[]> {

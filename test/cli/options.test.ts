@@ -15,6 +15,7 @@ async function parse(args: string[]): Promise<{ kernel: string | undefined; opti
     demo: never,
     inspect: never,
     policy: never,
+    build: never,
   };
   await programOf(commands, () => {}).parseAsync(["node", "bulkhead", "run", ...args]);
   return seen[0]!;

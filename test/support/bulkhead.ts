@@ -26,15 +26,17 @@ export interface RunSettings {
   shell?: string;
   /** Words before the shell: what runs it in a namespace of its own. */
   launcher?: string[];
+  /** The working directory; this process's when left out. */
+  cwd?: string;
 }
 
 /** Runs `bulkhead` with `args` to its end. */
 export function bulkhead(args: string[], settings: RunSettings = {}): RunResult {
-  const { input = "", shell, launcher = [] } = settings;
+  const { input = "", shell, launcher = [], cwd } = settings;
   const command = [process.execPath, BULKHEAD, ...args];
   const wrapped = shell === undefined ? command : ["sh", "-ec", shell, "sh", ...command];
   const [file, ...rest] = [...launcher, ...wrapped];
-  const result = spawnSync(file!, rest, { input, encoding: "utf8", timeout: TIMEOUT_MS });
+  const result = spawnSync(file!, rest, { cwd, input, encoding: "utf8", timeout: TIMEOUT_MS });
   return { status: result.status, stdout: result.stdout, stderr: result.stderr };
 }
 
