@@ -13,8 +13,12 @@ const COMMANDS: Commands = {
   demo: async (options) => (await import("./demo.js")).demo(options),
   inspect: async (target, options) => (await import("./inspect.js")).inspect(target, options),
   policy: async (spec, options) => (await import("./policy.js")).policy(spec, options),
+  create: async (name, options) => (await import("./new.js")).create(name, options),
   build: async (files, options) => (await import("./build.js")).build(files, options),
 };
+
+/** The commands that have help of their own. */
+const NAMES = ["run", "demo", "inspect", "policy", "new", "build"];
 
 const json = process.argv.includes("--json");
 
@@ -22,7 +26,7 @@ const json = process.argv.includes("--json");
 function fromCommander(error: CommanderError): unknown {
   const [problem = "", advice] = error.message.replace(/^error: /, "").split("\n");
   const command = process.argv[2];
-  const known = Object.keys(COMMANDS).find((name) => name === command);
+  const known = NAMES.find((name) => name === command);
   const help = known === undefined ? "bulkhead --help" : `bulkhead ${known} --help`;
   return usageError(`Cannot parse the command line: ${problem}`, advice ?? `see: ${help}`);
 }

@@ -20,6 +20,10 @@ export interface BuildOptions {
   json?: boolean;
 }
 
+export interface NewOptions {
+  json?: boolean;
+}
+
 export interface PolicyOptions {
   grant: string[];
   json?: boolean;
@@ -32,6 +36,7 @@ export interface Commands {
   inspect(target: string, options: InspectOptions): Promise<number>;
   policy(spec: string, options: PolicyOptions): Promise<number>;
   build(files: string[], options: BuildOptions): Promise<number>;
+  create(name: string, options: NewOptions): Promise<number>;
 }
 
 const RUN_EXAMPLES = `
@@ -180,6 +185,17 @@ function buildCommand(commands: Commands, onStatus: (status: number) => void): C
     });
 }
 
+function newCommand(commands: Commands, onStatus: (status: number) => void): Command {
+  return new Command("new")
+    .summary("make a folder with a device of your own to begin with")
+    .description("Make the folder NAME with a small device in it that builds, is tested and runs.")
+    .argument("<NAME>", "small letters, digits and hyphens, as the device will be called")
+    .option("--json", "print one JSON object")
+    .action(async (name: string, options: NewOptions) => {
+      onStatus(await commands.create(name, options));
+    });
+}
+
 /**
  * The whole command line. The status of the command that was called goes to `onStatus`; help,
  * version and mistakes are thrown as commander's CommanderError.
@@ -192,6 +208,7 @@ export function programOf(commands: Commands, onStatus: (status: number) => void
     .addCommand(demoCommand(commands, onStatus))
     .addCommand(inspectCommand(commands, onStatus))
     .addCommand(policyCommand(commands, onStatus))
+    .addCommand(newCommand(commands, onStatus))
     .addCommand(buildCommand(commands, onStatus));
   for (const command of [program, ...program.commands]) {
     command.exitOverride().configureOutput({ outputError: () => {} });

@@ -5,7 +5,7 @@ import { bulkhead } from "../support/bulkhead.js";
 test("bulkhead --help lists the commands and succeeds", () => {
   const { status, stdout } = bulkhead(["--help"]);
   assert.is(status, 0);
-  for (const command of ["run", "demo", "inspect", "policy", "build"]) {
+  for (const command of ["run", "demo", "inspect", "policy", "new", "build"]) {
     assert.match(stdout, new RegExp(`^ {2}${command} `, "m"));
   }
 });
@@ -56,7 +56,7 @@ test("bulkhead run --help offers nothing that is not there", () => {
 });
 
 test("every command has help of its own", () => {
-  for (const command of ["run", "demo", "inspect", "policy", "build"]) {
+  for (const command of ["run", "demo", "inspect", "policy", "new", "build"]) {
     const { status, stdout } = bulkhead([command, "--help"]);
     assert.is(status, 0);
     assert.match(stdout, `Usage: bulkhead ${command} `);

@@ -16,6 +16,7 @@ async function parse(args: string[]): Promise<{ kernel: string | undefined; opti
     inspect: never,
     policy: never,
     build: never,
+    create: never,
   };
   await programOf(commands, () => {}).parseAsync(["node", "bulkhead", "run", ...args]);
   return seen[0]!;
