@@ -3,6 +3,7 @@
 
 import fs from "node:fs";
 import path from "node:path";
+import { VmmError } from "../errors.js";
 import { moduleName } from "./compiler.js";
 import { type CompiledDevice, compileDevice } from "./device.js";
 
@@ -15,8 +16,16 @@ export interface BuiltDevice extends CompiledDevice {
 /** Writes `file` in one step: whoever runs the old one meanwhile reads the old or the new one. */
 function writeWhole(file: string, contents: Uint8Array | string): void {
   const unfinished = `${file}.${process.pid}`;
-  fs.writeFileSync(unfinished, contents);
-  fs.renameSync(unfinished, file);
+  try {
+    fs.writeFileSync(unfinished, contents);
+    fs.renameSync(unfinished, file);
+  } catch (cause) {
+    const { code, errno = 0, syscall } = cause as NodeJS.ErrnoException;
+    const detail = { errno: -errno, syscall, cause };
+    throw new VmmError("ERR_FILE", `Cannot write "${file}": ${code}`, detail);
+  } finally {
+    fs.rmSync(unfinished, { force: true });
+  }
 }
 
 /** Makes `folder` and those above it. (node:fs does, too, but it does not end on /proc.) */
@@ -41,7 +50,7 @@ function placed(sourceMap: string, sourceFolder: string, folder: string): string
 /**
  * Compiles the device in `file` and writes its modules to `folder`, which is made if need be.
  *
- * @throws CompileError, and then nothing is written; what node:fs throws
+ * @throws CompileError, and then nothing is written; VmmError ERR_FILE; what node:fs throws
  */
 export async function buildDevice(file: string, folder: string): Promise<BuiltDevice> {
   const compiled = await compileDevice(file, { debug: true });

@@ -97,24 +97,29 @@ class Sources {
   }
 }
 
-/** The compiler ends its process when it crashes; here that is one more message to the author. */
-async function withoutExit<T>(run: () => Promise<T>): Promise<T> {
+/**
+ * What went wrong in `run`, which is the compiler's. It ends its process when it crashes, and a
+ * mistake of the author's can make it: here that is one more message to him.
+ */
+async function errorOf(run: () => Promise<{ error: Error | null }>): Promise<string | undefined> {
   const output = console as unknown as { error(text: unknown): void }; // as Node has it
   const { exit } = process;
-  const { error } = output;
-  let said = "";
+  const { error: log } = output;
+  let crash: string | undefined;
   output.error = (text: unknown) => {
-    said += text;
+    crash = /\b\w*Error\b.*/.exec(String(text))?.[0] ?? "it does not say why";
   };
   process.exit = () => {
-    const reason = /\b\w*Error\b.*/.exec(said)?.[0] ?? "it does not say why";
-    throw new Error(`the AssemblyScript compiler crashed: ${reason}`);
+    throw new Error("the compiler would end this process");
   };
   try {
-    return await run();
+    return (await run()).error?.message;
+  } catch (error) {
+    if (crash === undefined) throw error;
+    return `the AssemblyScript compiler crashed: ${crash}`;
   } finally {
     process.exit = exit;
-    output.error = error;
+    output.error = log;
   }
 }
 
@@ -151,14 +156,12 @@ export async function compile(file: string, options: CompileOptions): Promise<Co
   const outputs = ["-o", module, "-t", text];
   if (options.target === "debug") outputs.push("--sourceMap", `./${map}`);
   const config = ["--config", COMPILER_CONFIG, "--target", options.target, "--baseDir", folder];
-  const { error } = await withoutExit(() =>
-    asc.main([entry, ABI, ...outputs, ...config], api as object),
-  );
-  if (error && !diagnostics.some(({ severity }) => severity === "error")) {
-    diagnostics.push(failure(path.join(folder, entry), error.message));
+  const error = await errorOf(() => asc.main([entry, ABI, ...outputs, ...config], api as object));
+  if (error !== undefined && !diagnostics.some(({ severity }) => severity === "error")) {
+    diagnostics.push(failure(path.join(folder, entry), error));
   }
   return {
-    binary: error ? undefined : (written.get(module) as Uint8Array),
+    binary: error === undefined ? (written.get(module) as Uint8Array) : undefined,
     text: String(written.get(text) ?? ""),
     sourceMap: written.get(map) as string | undefined,
     diagnostics,

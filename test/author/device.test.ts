@@ -80,6 +80,13 @@ test("compileDevice() takes the SDK of this package, not one beside the device",
   assert.equal(told, []);
 });
 
+test("compileDevice() goes on when the compiler crashes, and says so", async () => {
+  const top = "function deeper<T>(): void { deeper<StaticArray<T>>(); }";
+  const [told = "compiled"] = await toldOf({ "test.ts": deviceSource("deeper<u8>();", top) });
+  assert.match(told, /^test\.ts: the AssemblyScript compiler crashed: RangeError: Maximum call/);
+  assert.equal(await toldOf({ "test.ts": deviceSource() }), []);
+});
+
 test("compileDevice() ends a device whose top level does not end, and says so", async () => {
   const loop = "let n: u32 = 0;\nwhile (true) n++;";
   const [told = "compiled"] = await toldOf({ "test.ts": deviceSource("", loop) });

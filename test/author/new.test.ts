@@ -83,6 +83,15 @@ test("bulkhead new says why where nothing can be made", () => {
   assert.is(status, EXIT.usage);
 });
 
+test("bulkhead new leaves nothing behind where a file cannot be written", () => {
+  const cwd = folderOf();
+  const shell = 'ulimit -f 0; exec "$@"'; // no file may have contents: as on a full disk
+  const { status, stderr } = bulkhead(["new", "coin"], { cwd, shell });
+  assert.match(stderr, /^Error: Cannot make "coin": EFBIG/);
+  assert.is(status, EXIT.usage);
+  assert.equal(fs.readdirSync(cwd), []);
+});
+
 /** A package in node_modules/bulkhead for which npm has noted `note`. */
 function installed(note: object | undefined): string {
   const packages = note === undefined ? {} : { "node_modules/bulkhead": note };

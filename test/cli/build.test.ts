@@ -73,6 +73,18 @@ test("bulkhead build --out writes elsewhere, and keeps an old module on a mistak
   assert.equal(fs.readFileSync(path.join(cwd, "a/b/mine.wasm")), module);
 });
 
+/** No file may become larger than that many times 512 bytes: as on a full disk. */
+const limited = (blocks: number) => `ulimit -f ${blocks}; exec "$@"`;
+
+test("bulkhead build leaves all as it was where a module cannot be written", () => {
+  const cwd = folderOf({ "mine.ts": MINE, "mine.wasm": "old" });
+  const { status, stderr } = bulkhead(["build", "mine.ts"], { cwd, shell: limited(1) });
+  assert.match(stderr, /^Error: Cannot write "[^"]*mine[^"]*": EFBIG/);
+  assert.is(status, EXIT.usage);
+  assert.equal(fs.readdirSync(cwd), ["mine.ts", "mine.wasm"]);
+  assert.is(fs.readFileSync(path.join(cwd, "mine.wasm"), "utf8"), "old");
+});
+
 test("bulkhead build --json prints an object a file", () => {
   const cwd = folderOf({ "mine.ts": MINE, "wrong.ts": WRONG });
   const { status, stdout } = bulkhead(["build", "wrong.ts", "mine.ts", "--json"], { cwd });
