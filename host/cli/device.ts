@@ -10,7 +10,6 @@ import {
   faultOfWhat,
   formsOf,
   GRANT_KIND_NAMES,
-  kindRow,
   rightsOfWord,
   wordOfRights,
 } from "../machine/config.js";
