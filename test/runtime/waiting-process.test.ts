@@ -82,7 +82,7 @@ async function reply(device: ConfinedDevice) {
   }
 }
 
-test("a device sleeps in ppoll until its deadline, and in recvmsg when it awaits nothing", async () => {
+test("a device sleeps in ppoll until its deadline, else in recvmsg", async () => {
   const device = await started(timer, [CLOCK]);
   await sleepsIn(device, "recvmsg");
   device.send([{ id: 3, readable: nanoseconds(SECOND_NS / 2n), capacity: 4 }]);
