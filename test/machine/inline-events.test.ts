@@ -73,6 +73,16 @@ test("InlineEvents wakes a device that awaits the same again", () => {
   end();
 });
 
+test("InlineEvents wakes a device again that awaits the same in wake()", () => {
+  const wake = WAKE.replace('"wake")', '"wake") (i32.store8 (i32.const 8) (i32.const 1))');
+  const { event, epoll, wants, end } = bench({ wake });
+  wants({ interest: readableBit(0) });
+  event.signal();
+  for (let i = 0; i < 3; i++) epoll.wait(0);
+  assert.is(wants({}), 3);
+  end();
+});
+
 test("InlineEvents forgets what a device awaits no more", () => {
   const { event, epoll, wants, end } = bench();
   wants({ interest: readableBit(0) });

@@ -273,4 +273,29 @@ test("DeviceLink counts a device that says it is idle among the living, but not 
   rig.close();
 });
 
+test("DeviceLink sends what had no room when another queue is answered", () => {
+  const ram = new MockRam(16 * 1024 * 1024);
+  const rig = new Rig({ queueSizesMax: [64, 64], ram }).start({ queues: [{}, {}] });
+  const { driver, device } = rig;
+  const [first, second] = driver.queues;
+  for (let i = 0; i < 4; i += 1) first!.add({ readable: [bytes(CHAIN_BYTES_MAX)] });
+  driver.kick(first!);
+  second!.add({ readable: [bytes(1)] });
+  driver.kick(second!);
+  const queues = () => {
+    const seen = new Set<number>();
+    for (;;) {
+      if (rig.link.wantsWritable) rig.link.onWritable();
+      const message = device.receive();
+      if (message === undefined) return [...seen];
+      seen.add(message.queue);
+    }
+  };
+  assert.equal(queues(), [0]);
+  device.reply([{ id: 0 }]);
+  rig.settle();
+  assert.equal(queues(), [1]);
+  rig.close();
+});
+
 test.run();
