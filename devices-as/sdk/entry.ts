@@ -48,6 +48,7 @@ export function configure(offset: u32, bytes: u32, value: u32): void {
 /** What the device waited for has come, or the time that it asked for. */
 export function wake(): void {
   device().wake();
+  publishConfig();
 }
 
 /** Where the runtime looks what the device waits for (wit/events.wit has the layout). */

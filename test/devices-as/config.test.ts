@@ -3,6 +3,7 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { compileDevice } from "../../host/author/device.js";
+import { GrantedFiles } from "../../host/runtime/wasi_snapshot_preview1.js";
 import { DeviceTrap, type DeviceUnderTest, openDevice } from "../../host/testing/main.js";
 import { CONFIG, REPLIES } from "../../host/wire/message.js";
 import { Conversation } from "../runtime/support.js";
@@ -17,7 +18,7 @@ interface Parts {
 
 function compile({ top, members = "", serve = "" }: Parts) {
   const source = `
-    import { Chain, configBytes, configSpace, Device, register } from "bulkhead/sdk";
+    import { capability, Chain, configBytes, configSpace, Device, register } from "bulkhead/sdk";
     ${top}
     class Test extends Device {
       constructor() { super(42, [8]); }
@@ -150,6 +151,20 @@ test("A device tells its config space when it changes, and not at each request",
   assert.equal(typesAfter([7]), [REPLIES, CONFIG]);
   assert.equal(typesAfter([]), [REPLIES]);
   assert.equal(typesAfter([7]), [REPLIES]);
+});
+
+test("A device tells its config space when it changes it in wake()", async () => {
+  const { module, manifest } = await compile({
+    top: `${CONSOLE} const clock = capability.clock("now");`,
+    members: "wake(): void { config.rows++; }",
+    serve: "clock.wakeAt(1);",
+  });
+  const conversation = Conversation.started(module, new GrantedFiles(manifest, []));
+  conversation.ask({ id: 1 });
+  conversation.channel.wake(0, true);
+  const [told] = conversation.receive();
+  assert.is(told?.type, CONFIG);
+  assert.equal(told?.config.slice(0, 4), [0, 0, 1, 0]);
 });
 
 // As virtio-input has it (§5.8.4): reserved bytes and a union behind the fields.
