@@ -9,6 +9,10 @@ const ERRNO_NOTSUP = wasiErrno("NOTSUP");
  * WASI errno. A kind of grant has those that make sense for it.
  */
 export abstract class Descriptor {
+  /** Whether a device that waits to read, or to write, is woken now. */
+  readonly readable: boolean = true;
+  readonly writable: boolean = true;
+
   /** Bytes that fd_filestat_get() tells. */
   get size(): number {
     return 0;

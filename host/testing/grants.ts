@@ -18,8 +18,12 @@ export interface Grant {
   readonly what: string;
   /** All that the device asks for, where none are said. */
   readonly rights: RightsWord | undefined;
-  /** What the device gets: a descriptor of its own, or nothing where none stands for the kind. */
-  open?(rights: readonly Right[]): Descriptor;
+  /**
+   * What the device gets: a descriptor of its own, or nothing where none stands for the kind.
+   *
+   * @param changed is called when the device may have something to wake for
+   */
+  open(rights: readonly Right[], changed: () => void): Descriptor | undefined;
 }
 
 /** A device that writes at a huge offset fails, as on a full disk, and the test's memory stays. */
@@ -180,6 +184,7 @@ export class Clock implements Grant {
   now: bigint;
   /** The time of day since 1970-01-01 00:00 UTC; undefined where only the other one is granted. */
   realtime: bigint | undefined;
+  readonly #changed: (() => void)[] = [];
 
   constructor(now: bigint, realtime?: bigint) {
     this.now = now;
@@ -190,10 +195,15 @@ export class Clock implements Grant {
     return this.realtime === undefined ? "monotonic" : "realtime";
   }
 
-  /** Lets time pass, on both clocks. */
+  /** Lets time pass, on both clocks; a device whose deadline comes is woken. */
   advance(nanoseconds: bigint | number): void {
     this.now += BigInt(nanoseconds);
     if (this.realtime !== undefined) this.realtime += BigInt(nanoseconds);
+    for (const changed of this.#changed) changed();
+  }
+
+  open(_rights: readonly Right[], changed: () => void): undefined {
+    this.#changed.push(changed);
   }
 }
 

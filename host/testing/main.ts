@@ -47,6 +47,12 @@ const TRANSPORT_FEATURES =
   (1n << reg.VIRTIO_RING_F_INDIRECT_DESC) |
   (1n << reg.VIRTIO_RING_F_EVENT_IDX);
 
+/**
+ * A device that waits for what is there, without taking it, is woken for ever: in a VM that is a
+ * busy process, in a test a failure.
+ */
+const WAKES_MAX = 10_000;
+
 /** Milliseconds that pass whenever the link looks at its clock. */
 const LOOK_MS = 1000;
 
@@ -123,6 +129,7 @@ export class DeviceUnderTest {
   readonly #driver: MockDriver;
   readonly #link: DeviceLink;
   readonly #channel: InlineChannel;
+  #world: MemoryWorld | undefined;
   readonly #posted = new Map<MockQueue, Map<number, Request>>();
   readonly #map: TraceMap | undefined;
   /** Of the link, which lets a device say only so much in a second: here it never waits for one. */
@@ -137,7 +144,12 @@ export class DeviceUnderTest {
     const bytes = isFile && this.#map ? TraceMap.announce(read, module) : read;
     const device = DeviceInstance.create(bytes, ({ manifest }) => {
       const granted = resolveGrants(manifest, grantsOf(manifest, grants));
-      return new MemoryWorld(manifest, granted, grants);
+      this.#world = new MemoryWorld(manifest, granted, {
+        sources: grants,
+        log: (line) => this.log.push(line),
+        changed: () => this.#settle(),
+      });
+      return this.#world;
     });
     this.manifest = device.facts.manifest;
     const { name, virtioId, queues, features, config } = this.manifest;
@@ -253,12 +265,32 @@ export class DeviceUnderTest {
     this.#end = reason;
   }
 
-  /** Lets device and driver go on until neither has anything to do. */
-  #settle(): void {
+  /** Carries messages to and fro until there are none. */
+  #exchange(): void {
     while (this.#end === undefined) {
       if (this.#link.wantsWritable) this.#link.onWritable();
-      if (!this.#channel.ready) break;
+      if (!this.#channel.ready) return;
       this.#link.onReadable();
+    }
+  }
+
+  /** Wakes the device if what it waits for has come. */
+  #wake(): boolean {
+    const { attention } = this.#channel;
+    if (attention === undefined) return false;
+    const bits = this.#world!.comeOf(attention.interest);
+    const isDue = this.#world!.isDue(attention.deadline);
+    if (bits === 0 && !isDue) return false;
+    this.#channel.wake(bits, isDue);
+    return true;
+  }
+
+  /** Lets device and driver go on until neither has anything to do. */
+  #settle(): void {
+    this.#exchange();
+    for (let wakes = 0; this.#wake(); wakes++) {
+      if (wakes === WAKES_MAX) throw new Error(`The device was woken ${wakes} times, to no end`);
+      this.#exchange();
     }
     if (this.#end !== undefined) throw new DeviceTrap(traceOf(this.#end, this.#map));
     if ((this.#driver.takeInterrupt() & reg.INT_CONFIG) !== 0) this.configChanges += 1;

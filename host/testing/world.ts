@@ -3,7 +3,7 @@
 //
 // It refuses what host/runtime/wasi_snapshot_preview1.ts refuses, with the same errno.
 
-import { CLOCK_MONOTONIC, CLOCK_REALTIME } from "../runtime/clock.js";
+import { readableBit, writableBit } from "../runtime/attention.js";
 import { FILESTAT_BYTES } from "../runtime/file-calls.js";
 import type { ImportedCall, World } from "../runtime/instance.js";
 import type { LinearMemory } from "../runtime/linear-memory.js";
@@ -16,12 +16,14 @@ import {
   IO_BYTES_MAX,
   IOVECS_MAX,
 } from "../runtime/wasi_snapshot_preview1.js";
-import { importsOf, type ResolvedGrant, wasiFdOf } from "../sandbox/grants.js";
+import { kindRow } from "../sandbox/grant-kinds.js";
+import { importsOf, type ResolvedGrant, WASI_FD_FIRST, wasiFdOf } from "../sandbox/grants.js";
 import type { Manifest } from "../sandbox/manifest.js";
-import type { Descriptor } from "./descriptor.js";
+import { Descriptor } from "./descriptor.js";
 import { Clock, type Grant } from "./grants.js";
 
 const IOVEC_BYTES = 8;
+const STDERR = 2;
 
 /** `filestat` and `filetype` of wasi_snapshot_preview1.witx, as far as memory has them. */
 const FILESTAT = { filetype: 16, nlink: 24, size: 32 } as const;
@@ -30,6 +32,32 @@ const FILETYPE_REGULAR_FILE = 4;
 interface Open {
   descriptor: Descriptor;
   functions: ReadonlySet<string>;
+  isAwaitable: boolean;
+}
+
+/** Descriptor 2 of every device: whole lines for the log. */
+class Log extends Descriptor {
+  readonly #line: (text: string) => void;
+
+  constructor(line: (text: string) => void) {
+    super();
+    this.#line = line;
+  }
+
+  override write(from: Uint8Array): number {
+    const lines = new TextDecoder().decode(from).split("\n");
+    for (const line of lines) if (line !== "") this.#line(line);
+    return from.length;
+  }
+}
+
+export interface WorldOptions {
+  /** What is granted, by name. */
+  sources: Readonly<Record<string, Grant>>;
+  /** Takes a line of the device's. */
+  log(line: string): void;
+  /** The device may have something to wake for. */
+  changed(): void;
 }
 
 /** One transfer: what moves bytes, and between which arguments of the call. */
@@ -44,22 +72,25 @@ interface Transfer {
 export class MemoryWorld implements World {
   /** By WASI descriptor. */
   readonly #open: (Open | undefined)[] = [];
-  /** By WASI's clock id. */
-  readonly #clocks: (() => bigint)[] = [];
+  readonly #log: Log;
+  #clock: Clock | undefined;
   #memory: LinearMemory | undefined;
 
   constructor(
     manifest: Manifest,
     granted: readonly ResolvedGrant[],
-    sources: Readonly<Record<string, Grant>>,
+    { sources, log, changed }: WorldOptions,
   ) {
+    this.#log = new Log(log);
     for (const { name, kind, rights } of granted) {
       const source = sources[name]!;
-      const descriptor = source.open?.(rights);
-      if (source instanceof Clock) this.#grantClock(source);
+      const descriptor = source.open(rights, changed);
+      if (source instanceof Clock) this.#clock = source;
       if (descriptor === undefined) continue;
       const functions = new Set(importsOf(kind, rights));
-      this.#open[wasiFdOf(manifest, name)] = { descriptor, functions };
+      const fd = wasiFdOf(manifest, name);
+      const isAwaitable = kindRow(kind).isAwaitable === true;
+      this.#open[fd] = { descriptor, functions, isAwaitable };
     }
   }
 
@@ -82,16 +113,29 @@ export class MemoryWorld implements World {
     };
   }
 
-  #grantClock(clock: Clock): void {
-    this.#clocks[CLOCK_MONOTONIC] = () => clock.now;
-    if (clock.realtime !== undefined) this.#clocks[CLOCK_REALTIME] = () => clock.realtime ?? 0n;
+  /** Whether a deadline of the device has come; without a clock none ever does. */
+  isDue(deadline: bigint): boolean {
+    return deadline !== 0n && this.#clock !== undefined && this.#clock.now >= deadline;
+  }
+
+  /** Those bits of the device's `interest` that have come. */
+  comeOf(interest: number): number {
+    let bits = 0;
+    for (const [fd, open] of this.#open.entries()) {
+      if (open?.isAwaitable !== true) continue;
+      const index = fd - WASI_FD_FIRST;
+      if (open.descriptor.readable) bits |= readableBit(index);
+      if (open.descriptor.writable) bits |= writableBit(index);
+    }
+    return interest & bits;
   }
 
   #time(id: number, at: number): number {
-    const clock = this.#clocks[id];
-    if (clock === undefined) return ERRNO_NOTCAPABLE;
+    const { now, realtime } = this.#clock ?? {};
+    const time = [realtime, now][id]; // CLOCK_REALTIME is 0, CLOCK_MONOTONIC 1
+    if (time === undefined) return ERRNO_NOTCAPABLE;
     const view = this.#view(at >>> 0, 8);
-    view?.setBigUint64(0, clock(), true);
+    view?.setBigUint64(0, time, true);
     return view === undefined ? ERRNO_FAULT : ERRNO_SUCCESS;
   }
 
@@ -162,7 +206,7 @@ export class MemoryWorld implements World {
     { name, iovs, count, result }: Transfer,
     call: (descriptor: Descriptor, bytes: Uint8Array) => number,
   ): number {
-    const open = this.#use(fd, name);
+    const open = fd === STDERR && name === "fd_write" ? this.#log : this.#use(fd, name);
     if (typeof open === "number") return open;
     const memory = this.#memory!;
     memory.update();

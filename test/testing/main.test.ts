@@ -15,7 +15,7 @@ const EFBIG = 22;
 /** Compiles a device whose serve() has the body `serve`. */
 async function compiled(serve: string, { top = "", members = "", features = "0" } = {}) {
   const source = `
-    import { capability, Chain, Device, option, register, Rights } from "bulkhead/sdk";
+    import { capability, Chain, Device, log, logLine, option, register, Rights } from "bulkhead/sdk";
     ${top}
     class Test extends Device {
       constructor() { super(42, [8, 4], ${features}); }
@@ -183,7 +183,7 @@ test("DeviceTrap has functions alone without a map, and nothing of a release", (
 test("file() has a size, which a device may change, and an end to append to", async () => {
   const top = `
     const image = capability.file("image", Rights.Read | Rights.Write);
-    const log = capability.file("log", Rights.Append);
+    const journal = capability.file("log", Rights.Append);
     const bytes = new StaticArray<u8>(2);`;
   const serve = `
     chain.write<u64>(image.size);
@@ -191,7 +191,7 @@ test("file() has a size, which a device may change, and an end to append to", as
     chain.write<u64>(image.size);
     chain.write<u8>(image.setSize(1 << 40) ? 1 : 0);
     bytes[0] = 33;
-    log.writeBytes(bytes, 0, 2);`;
+    journal.writeBytes(bytes, 0, 2);`;
   const image = file("abc");
   const log = file("log");
   const device = openDevice(await compiled(serve, { top }), { image, log });
@@ -252,6 +252,59 @@ test("clock() stands still until the test lets time pass", async () => {
   assert.equal([now(), now()], [5n, 5n]);
   time.advance(2_000_000_000);
   assert.is(now(), 2_000_000_005n);
+});
+
+/** Lets each request wait a second, then answers with the time. */
+const LATER = {
+  top: `
+    const time = capability.clock("time");
+    const SECOND: u64 = 1_000_000_000;`,
+  members: `
+    private due: u64 = 0;
+    wake(): void { log("woken"); }`,
+  serve: `
+    if (this.due == 0) this.due = time.now() + SECOND;
+    if (time.now() < this.due) { time.wakeAt(this.due); chain.wait(); return; }
+    this.due = 0;
+    chain.write<u64>(time.now());`,
+};
+
+test("post() waits until the test lets the time come that the device asked for", async () => {
+  const time = clock(7n);
+  const device = openDevice(await compiled(LATER.serve, LATER), { time });
+  device.negotiate();
+  const posted = device.post(0, "", 8);
+  time.advance(999_999_999);
+  assert.not.ok(posted.done);
+  assert.throws(() => posted.reply, /not answered/);
+  assert.equal(device.log, []);
+  time.advance(1);
+  assert.ok(posted.done);
+  assert.is(new DataView(posted.reply.buffer).getBigUint64(0, true), 1_000_000_007n);
+  assert.equal(device.log, ["woken"]);
+});
+
+test("request() does not wait: it says that the device does", async () => {
+  const device = openDevice(await compiled(LATER.serve, LATER), { time: clock() });
+  device.negotiate();
+  assert.throws(() => device.request(0, "", 8), /queue 0 wait: use post\(\)/);
+});
+
+test("a device that is woken to no end fails its test", async () => {
+  const serve = "time.wakeAt(1); chain.wait();";
+  const device = openDevice(await compiled(serve, { top: LATER.top }), { time: clock(5n) });
+  device.negotiate();
+  assert.throws(() => device.post(0, "", 8), /woken 10000 times/);
+});
+
+test("log has each line that the device says, however many", async () => {
+  const top = "let count: u32 = 0;";
+  const serve = 'for (let i = 0; i < 500; i++) logLine().text("line ").number(count++).end();';
+  const device = openDevice(await compiled(serve, { top }));
+  device.negotiate();
+  device.request(0);
+  assert.is(device.log.length, 500);
+  assert.is(device.log.at(-1), "line 499");
 });
 
 test("clock() tells the time of day only if it has one", async () => {
