@@ -15,7 +15,8 @@ const EFBIG = 22;
 /** Compiles a device whose serve() has the body `serve`. */
 async function compiled(serve: string, { top = "", members = "", features = "0" } = {}) {
   const source = `
-    import { capability, Chain, Device, log, logLine, option, register, Rights } from "bulkhead/sdk";
+    import { capability, Chain, Device, log, logLine, option } from "bulkhead/sdk";
+    import { register, Rights } from "bulkhead/sdk";
     ${top}
     class Test extends Device {
       constructor() { super(42, [8, 4], ${features}); }
