@@ -33,7 +33,7 @@ const CLOCKID_REALTIME = CLOCK_REALTIME;
 const CLOCKID_MONOTONIC = CLOCK_MONOTONIC;
 
 /** WASI's `fdflags`: calls do not wait, as none of ours on a connection does. */
-const FDFLAGS_NONBLOCK = 4;
+export const FDFLAGS_NONBLOCK = 4;
 
 /** Elements of an iovec array, as Linux limits them (IOV_MAX). */
 export const IOVECS_MAX = 1024;

@@ -10,8 +10,13 @@ const ERRNO_NOTSUP = wasiErrno("NOTSUP");
  */
 export abstract class Descriptor {
   /** Whether a device that waits to read, or to write, is woken now. */
-  readonly readable: boolean = true;
-  readonly writable: boolean = true;
+  get readable(): boolean {
+    return true;
+  }
+
+  get writable(): boolean {
+    return true;
+  }
 
   /** Bytes that fd_filestat_get() tells. */
   get size(): number {
@@ -22,6 +27,14 @@ export abstract class Descriptor {
   resize(_bytes: number): number {
     return -ERRNO_NOTSUP;
   }
+
+  /** The next connection, or a negative errno. */
+  accept(): Descriptor | number {
+    return -ERRNO_NOTSUP;
+  }
+
+  /** The device is done with it. */
+  close(): void {}
 
   read(_into: Uint8Array): number {
     return -ERRNO_NOTSUP;

@@ -9,7 +9,7 @@ import { Descriptor } from "./descriptor.js";
 export type Bytes = Uint8Array | string;
 
 /** The rights of a grant, as on the command line. */
-export type RightsWord = "ro" | "wo" | "rw" | "ap";
+export type RightsWord = "ro" | "wo" | "rw" | "ap" | "connect" | "listen";
 
 /** Something that openDevice() can grant. */
 export interface Grant {

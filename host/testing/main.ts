@@ -37,6 +37,7 @@ export {
   type RightsWord,
   random,
 } from "./grants.js";
+export { Listener, listener, Peer, Socket, socket } from "./streams.js";
 
 /** Memory of the driver: 16 requests of the largest size both ways are in flight at once. */
 const RAM_BYTES = 48 * 1024 * 1024;

@@ -11,13 +11,15 @@ import {
   ERRNO_BADF,
   ERRNO_FAULT,
   ERRNO_INVAL,
+  ERRNO_MFILE,
   ERRNO_NOTCAPABLE,
   ERRNO_SUCCESS,
+  FDFLAGS_NONBLOCK,
   IO_BYTES_MAX,
   IOVECS_MAX,
 } from "../runtime/wasi_snapshot_preview1.js";
 import { kindRow } from "../sandbox/grant-kinds.js";
-import { importsOf, type ResolvedGrant, WASI_FD_FIRST, wasiFdOf } from "../sandbox/grants.js";
+import { functionsOn, type ResolvedGrant, WASI_FD_FIRST, wasiFdOf } from "../sandbox/grants.js";
 import type { Manifest } from "../sandbox/manifest.js";
 import { Descriptor } from "./descriptor.js";
 import { Clock, type Grant } from "./grants.js";
@@ -32,6 +34,8 @@ const FILETYPE_REGULAR_FILE = 4;
 interface Open {
   descriptor: Descriptor;
   functions: ReadonlySet<string>;
+  /** The functions that work on a connection that is accepted from it. */
+  onConnection: ReadonlySet<string>;
   isAwaitable: boolean;
 }
 
@@ -73,6 +77,7 @@ export class MemoryWorld implements World {
   /** By WASI descriptor. */
   readonly #open: (Open | undefined)[] = [];
   readonly #log: Log;
+  readonly #capabilityCount: number;
   #clock: Clock | undefined;
   #memory: LinearMemory | undefined;
 
@@ -82,15 +87,17 @@ export class MemoryWorld implements World {
     { sources, log, changed }: WorldOptions,
   ) {
     this.#log = new Log(log);
+    this.#capabilityCount = manifest.capabilities.length;
     for (const { name, kind, rights } of granted) {
       const source = sources[name]!;
       const descriptor = source.open(rights, changed);
       if (source instanceof Clock) this.#clock = source;
       if (descriptor === undefined) continue;
-      const functions = new Set(importsOf(kind, rights));
+      const functions = functionsOn("grant", { kind, rights });
+      const onConnection = functionsOn("connection", { kind, rights });
       const fd = wasiFdOf(manifest, name);
       const isAwaitable = kindRow(kind).isAwaitable === true;
-      this.#open[fd] = { descriptor, functions, isAwaitable };
+      this.#open[fd] = { descriptor, functions, onConnection, isAwaitable };
     }
   }
 
@@ -108,6 +115,8 @@ export class MemoryWorld implements World {
       fd_filestat_set_size: (fd: number, bytes: bigint) => this.#resize(fd, bytes),
       fd_datasync: (fd: number) => this.#sync(fd, "fd_datasync"),
       fd_sync: (fd: number) => this.#sync(fd, "fd_sync"),
+      sock_accept: (fd: number, flags: number, at: number) => this.#accept(fd, flags, at),
+      fd_close: (fd: number) => this.#close(fd),
       random_get: (at: number, bytes: number) => this.#random(at >>> 0, bytes >>> 0),
       clock_time_get: (id: number, _precision: bigint, time: number) => this.#time(id, time),
     };
@@ -172,6 +181,31 @@ export class MemoryWorld implements World {
   #sync(fd: number, name: string): number {
     const open = this.#use(fd, name);
     return typeof open === "number" ? open : ERRNO_SUCCESS;
+  }
+
+  /** As in the runtime, each capability has one connection at a time, and one number for it. */
+  #accept(fd: number, flags: number, at: number): number {
+    const listening = this.#use(fd, "sock_accept");
+    if (typeof listening === "number") return listening;
+    const view = this.#view(at >>> 0, 4);
+    if (view === undefined) return ERRNO_FAULT;
+    if ((flags & ~FDFLAGS_NONBLOCK) !== 0) return ERRNO_INVAL;
+    const connection = fd + this.#capabilityCount;
+    if (this.#open[connection] !== undefined) return ERRNO_MFILE;
+    const descriptor = listening.accept();
+    if (typeof descriptor === "number") return -descriptor;
+    const { onConnection: functions, isAwaitable } = this.#open[fd]!;
+    this.#open[connection] = { descriptor, functions, onConnection: new Set(), isAwaitable };
+    view.setUint32(0, connection, true);
+    return ERRNO_SUCCESS;
+  }
+
+  #close(fd: number): number {
+    const open = this.#use(fd, "fd_close");
+    if (typeof open === "number") return open;
+    open.close();
+    this.#open[fd] = undefined;
+    return ERRNO_SUCCESS;
   }
 
   #random(at: number, bytes: number): number {
