@@ -130,11 +130,13 @@ export class MemoryWorld implements World {
   /** Those bits of the device's `interest` that have come. */
   comeOf(interest: number): number {
     let bits = 0;
-    for (const [fd, open] of this.#open.entries()) {
-      if (open?.isAwaitable !== true) continue;
-      const index = fd - WASI_FD_FIRST;
-      if (open.descriptor.readable) bits |= readableBit(index);
-      if (open.descriptor.writable) bits |= writableBit(index);
+    for (let index = 0; index < this.#capabilityCount; index++) {
+      const fd = WASI_FD_FIRST + index;
+      if (this.#open[fd]?.isAwaitable !== true) continue;
+      // While somebody is connected, what is awaited is the connection.
+      const { descriptor } = this.#open[fd + this.#capabilityCount] ?? this.#open[fd]!;
+      if (descriptor.readable) bits |= readableBit(index);
+      if (descriptor.writable) bits |= writableBit(index);
     }
     return interest & bits;
   }
@@ -194,8 +196,9 @@ export class MemoryWorld implements World {
     if (this.#open[connection] !== undefined) return ERRNO_MFILE;
     const descriptor = listening.accept();
     if (typeof descriptor === "number") return -descriptor;
-    const { onConnection: functions, isAwaitable } = this.#open[fd]!;
-    this.#open[connection] = { descriptor, functions, onConnection: new Set(), isAwaitable };
+    const { onConnection: functions } = this.#open[fd]!;
+    const none = { onConnection: new Set<string>(), isAwaitable: false };
+    this.#open[connection] = { descriptor, functions, ...none };
     view.setUint32(0, connection, true);
     return ERRNO_SUCCESS;
   }
