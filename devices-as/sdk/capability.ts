@@ -7,6 +7,8 @@ import { FD_FIRST } from "./attention";
 import { Clock } from "./clock";
 import { File } from "./file";
 import { Random } from "./random";
+import { Tap } from "./tap";
+import { Tty } from "./tty";
 import { Unix } from "./unix";
 
 /** Capabilities that one device may declare. */
@@ -30,6 +32,8 @@ export enum Kind {
   Clock = 2,
   Random = 3,
   Unix = 4,
+  Tty = 5,
+  Tap = 6,
 }
 
 /** One declaration, as describe.ts lays it out: name │ kind │ rights │ required. */
@@ -74,6 +78,16 @@ export namespace capability {
    */
   export function unix(name: string, rights: Rights): Unix {
     return new Unix(declare_(name, Kind.Unix, rights, true), (rights & Rights.Listen) != 0);
+  }
+
+  /** A terminal: `tty:PATH:ro|wo|rw`. */
+  export function tty(name: string, rights: Rights): Tty {
+    return new Tty(declare_(name, Kind.Tty, rights, true));
+  }
+
+  /** A network interface of the host: `tap:IFNAME`. */
+  export function tap(name: string): Tap {
+    return new Tap(declare_(name, Kind.Tap, Rights.Read | Rights.Write, true));
   }
 
   /** The host's random numbers: `random:urandom`. */

@@ -9,5 +9,7 @@ export { File } from "./file";
 export { log, logLine } from "./log";
 export { FlagOption, NumberOption, option, TextOption } from "./option";
 export { Random } from "./random";
+export { Tap } from "./tap";
+export { Tty } from "./tty";
 export { Unix } from "./unix";
 export * from "./virtio";

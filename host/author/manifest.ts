@@ -11,7 +11,14 @@ import {
 } from "../sandbox/manifest.js";
 
 /** Codes of devices-as/sdk/capability.ts. */
-const KIND_OF: Record<number, GrantKind> = { 1: "file", 2: "clock", 3: "random", 4: "unix" };
+const KIND_OF: Record<number, GrantKind> = {
+  1: "file",
+  2: "clock",
+  3: "random",
+  4: "unix",
+  5: "tty",
+  6: "tap",
+};
 const RIGHTS: readonly [bit: number, right: Right][] = [
   [1, "read"],
   [2, "write"],

@@ -25,7 +25,7 @@ type Links = Readonly<Record<string, readonly GrantedCall[]>>;
 
 interface KindRow {
   /** What WHAT can be: a name for any path, or all words that there are. */
-  what: "PATH" | readonly string[];
+  what: "PATH" | "IFNAME" | readonly string[];
   /** WHAT may not be there yet, or is no file at all: only opening it tells. */
   isMade?: true;
   /** No descriptor stands for it. */
@@ -60,6 +60,16 @@ const write: Links = { fd_write: [{ syscall: "write", reason: WRITE }] };
 
 /** bits/socket_type.h: SOCK_NONBLOCK | SOCK_CLOEXEC. */
 export const ACCEPTED_FLAGS = 0o2004000;
+
+const terminal = {
+  read: { fd_read: [{ syscall: "read", reason: "the module reads what is typed" }] },
+  write: { fd_write: [{ syscall: "write", reason: "the module writes to the terminal" }] },
+} as const satisfies Partial<Record<Right, Links>>;
+
+const packets: Links = {
+  fd_read: [{ syscall: "read", reason: "the module takes a packet of the host" }],
+  fd_write: [{ syscall: "write", reason: "the module gives the host a packet" }],
+};
 
 const stream: Links = {
   fd_read: [{ syscall: "read", reason: "the module reads what its peer sent" }],
@@ -122,6 +132,18 @@ export const GRANT_KINDS = {
     words: { connect: ["connect"], listen: ["listen"] },
     links: { connect: stream, listen: accepted },
   },
+  tty: {
+    what: "PATH",
+    words: { ro: ["read"], wo: ["write"], rw: ["read", "write"] },
+    links: terminal,
+  },
+  tap: {
+    what: "IFNAME",
+    isMade: true,
+    stays: ["read", "write"],
+    words: { "": ["read", "write"] },
+    links: { read: packets, write: packets },
+  },
   random: {
     what: ["urandom"],
     words: { "": ["read"] },
@@ -159,9 +181,13 @@ export function exampleOf(kind: GrantKind): string {
   return typeof what === "string" ? what : what[0]!;
 }
 
+/** A network interface as Linux names it (dev_valid_name(), net/core/dev.c). */
+const IFNAME = /^(?!\.{1,2}$)[^\s/:]{1,15}$/;
+
 /** Why nothing of that kind is called `what`; undefined if something may be. */
 export function faultOfWhat(kind: GrantKind, what: string): string | undefined {
   const { what: names } = kindRow(kind);
+  if (names === "IFNAME" && !IFNAME.test(what)) return "no interface can have that name";
   if (typeof names === "string" || names.includes(what)) return undefined;
   return `there is no such ${kind}`;
 }

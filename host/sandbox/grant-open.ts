@@ -15,6 +15,7 @@ import {
 } from "./grants.js";
 import { FCNTL, IOCTL } from "./linux.js";
 import { syscallNumber } from "./syscalls.js";
+import { openTap } from "./tap-grant.js";
 import { openUnix, removeSocketFile } from "./unix-grant.js";
 
 const { O_RDONLY, O_WRONLY, O_RDWR, O_APPEND, O_NONBLOCK, O_NOCTTY } = constants;
@@ -56,11 +57,27 @@ function openFile({ name, kind, what, rights }: ResolvedGrant): Opened {
   throw grantError(`Cannot grant ${name}=${kind}:${what}: it is neither a file nor a device`);
 }
 
+/** Bytes of a struct termios (asm-generic/termbits.h), and some. */
+const TERMIOS_BYTES = 64;
+
+/** A terminal, in whatever mode its user left it; what is not there yet is not waited for. */
+function openTerminal({ name, kind, what, rights }: ResolvedGrant): Opened {
+  const fd = openSync(what, openFlagsOf(rights) | O_NONBLOCK | O_NOCTTY);
+  const termios = Mapping.anonymous(TERMIOS_BYTES);
+  const isTerminal = ioctl(fd, IOCTL.TCGETS, termios.address) === 0;
+  termios.close();
+  if (isTerminal) return { fd };
+  closeSync(fd);
+  throw grantError(`Cannot grant ${name}=${kind}:${what}: it is no terminal`);
+}
+
 /** How each kind is opened. */
 const OPEN: Readonly<Record<GrantKind, (grant: ResolvedGrant) => Opened>> = {
   file: openFile,
   clock: ({ what }) => ({ fd: NO_FD, clock: what as ClockName }),
   unix: openUnix,
+  tty: openTerminal,
+  tap: openTap,
   random: () => ({ fd: openSync(URANDOM, O_RDONLY) }),
 };
 

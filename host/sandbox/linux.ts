@@ -83,6 +83,13 @@ export const IOCTL = {
   BLKGETSIZE64: 0x8008_1272,
 } as const;
 
+/** linux/if_tun.h */
+export const TUN = {
+  TUNSETIFF: 0x4004_54ca,
+  IFF_TAP: 0x2,
+  IFF_NO_PI: 0x1000,
+} as const;
+
 /** linux/mount.h */
 export const MOUNT = {
   MS_RDONLY: 0x1,

@@ -165,6 +165,18 @@ test("parseGrant() reads a clock", () => {
   assert.equal(parseGrant("a0.now=clock:realtime").grant, grant);
 });
 
+test("parseGrant() reads a tap, which has no rights to choose, and refuses what is no name", () => {
+  const grant = { kind: "tap", what: "tap0", rights: ["read", "write"] };
+  assert.equal(parseGrant("a0.net=tap:tap0").grant, grant);
+  assert.throws(() => parseGrant("a0.net=tap:tap0:ro"), /a tap cannot be granted as "ro"/);
+  for (const what of ["..", "eth 0", "a/b", "sixteen-letters!"]) {
+    assert.throws(
+      () => parseGrant(`a0.net=tap:${what}`),
+      /no interface can have that name\n.*IFNAME/,
+    );
+  }
+});
+
 test("parseGrant() grants random:urandom for reading", () => {
   const grant = { kind: "random", what: "urandom", rights: ["read"] };
   assert.equal(parseGrant("a0.b=random:urandom").grant, grant);

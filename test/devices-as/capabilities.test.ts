@@ -11,6 +11,9 @@ import { GrantedFiles } from "../../host/runtime/wasi_snapshot_preview1.js";
 import { openGrants } from "../../host/sandbox/grant-open.js";
 import { type GrantSpec, resolveGrants } from "../../host/sandbox/grants.js";
 import { Conversation, pattern } from "../runtime/support.js";
+import { skip } from "../support/skip.js";
+import { arpRequest, newTap, untilAnswered, whyNoTap } from "../support/tap.js";
+import { freeTerminal } from "../support/terminal.js";
 
 const directory = fs.mkdtempSync(path.join(os.tmpdir(), "bulkhead-capabilities-"));
 test.after(() => fs.rmSync(directory, { recursive: true }));
@@ -212,6 +215,47 @@ test("a module that only connects links nothing that accepts", async () => {
   const top = "const port = capability.unix('port', Rights.Connect);";
   const source = granted({ top, serve: TALK }, {});
   assert.match(await source.then(String, String), /sock_accept, no capability in its manifest/);
+});
+
+test("Tty reads what is typed and writes to the terminal", async () => {
+  const { master, name } = freeTerminal();
+  const top = "const line = capability.tty('line', Rights.Read | Rights.Write);";
+  const serve = `
+    chain.readInto(line, chain.readable);
+    chain.writeFrom(line, chain.writable - 1);
+    chain.write<u8>(line.again ? 1 : 0);`;
+  const line: GrantSpec = { kind: "tty", what: name, rights: ["read", "write"] };
+  const device = await granted({ top, serve }, { line });
+  fs.writeSync(master, "abc\n");
+  const [reply] = device.ask({ id: 1, readable: Buffer.from("login: "), capacity: 64 });
+  assert.is(Buffer.from(reply!.bytes).toString("latin1"), "abc\n\x01");
+  // The terminal echoes what is typed, before or after that.
+  for (let text = ""; !text.includes("login: "); ) text += heard(master);
+  fs.closeSync(master);
+});
+
+/** Sends the request as a frame and answers with the next one that came, if any. */
+const TAP = {
+  top: "const net = capability.tap('net');",
+  serve: "chain.readInto(net, chain.readable); chain.writeFrom(net, chain.writable);",
+};
+
+test("Tap sends and receives whole frames, one at a time", async () => {
+  const reason = whyNoTap();
+  if (reason !== undefined) return skip(reason);
+  const net: GrantSpec = { kind: "tap", what: newTap(), rights: ["read", "write"] };
+  const device = await granted(TAP, { net });
+  const frames: Uint8Array[] = [];
+  const ask = (readable: Uint8Array, capacity: number) =>
+    frames.push(...device.ask({ id: 1, readable, capacity }).map(({ bytes }) => bytes));
+  const answer = await untilAnswered(
+    () => ask(arpRequest(), 2000),
+    () => {
+      ask(new Uint8Array(0), 2000);
+      return frames;
+    },
+  );
+  assert.is(answer?.length, 42);
 });
 
 test.run();

@@ -6,8 +6,7 @@ import fs from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { VmmError } from "../../host/errors.js";
-import { fcntl, ioctl } from "../../host/ffi/libc.js";
-import { Mapping } from "../../host/ffi/memory.js";
+import { fcntl } from "../../host/ffi/libc.js";
 import {
   formsOf,
   GRANT_KIND_NAMES,
@@ -16,7 +15,12 @@ import {
   rightsOfWord,
   wordOfRights,
 } from "../../host/sandbox/grant-kinds.js";
-import { openFlagsOf, openGrants, rewindGrants } from "../../host/sandbox/grant-open.js";
+import {
+  closeGrants,
+  openFlagsOf,
+  openGrants,
+  rewindGrants,
+} from "../../host/sandbox/grant-open.js";
 import {
   checkImports,
   fdsOf,
@@ -24,6 +28,7 @@ import {
   importsOf,
   NO_FD,
   placeGrants,
+  type ResolvedGrant,
   resolveGrants,
   wasiFdOf,
 } from "../../host/sandbox/grants.js";
@@ -33,6 +38,9 @@ import {
   type Manifest,
   type Right,
 } from "../../host/sandbox/manifest.js";
+import { skip } from "../support/skip.js";
+import { arpRequest, newTap, untilAnswered, whyNoTap } from "../support/tap.js";
+import { freeTerminal } from "../support/terminal.js";
 import { temporaryFile } from "./support.js";
 
 const F_GETFL = 3;
@@ -248,16 +256,6 @@ test("openGrants() refuses a FIFO, and does not wait for somebody to write to it
   assert.is(writer.signalCode, "SIGKILL", "it waited for a writer");
 });
 
-/** A terminal that is nobody's controlling one: the descriptor of its other end, and its name. */
-function freeTerminal(): { master: number; name: string } {
-  const [TIOCSPTLCK, TIOCGPTN] = [0x4004_5431, 0x8004_5430]; // asm-generic/ioctls.h
-  const master = fs.openSync("/dev/ptmx", fs.constants.O_RDWR | fs.constants.O_NOCTTY);
-  const number = Mapping.anonymous(4);
-  assert.is(ioctl(master, TIOCSPTLCK, number.address), 0);
-  assert.is(ioctl(master, TIOCGPTN, number.address), 0);
-  return { master, name: `/dev/pts/${number.words[0]}` };
-}
-
 test("openGrants() gives a VMM that leads a session no controlling terminal", async () => {
   const { master, name } = freeTerminal();
   const opener = new URL("../../host/sandbox/grant-open.js", import.meta.url);
@@ -298,6 +296,65 @@ test("a clock has no descriptor, and leaves no gap among those that have one", (
   );
   rewindGrants(granted);
   for (const fd of fdsOf(granted)) fs.closeSync(fd);
+});
+
+test("openGrants() opens a terminal for what was granted, and does not wait for keys", () => {
+  const { master, name } = freeTerminal();
+  const tty = (...rights: Right[]) => openGrants([{ name: "a", kind: "tty", what: name, rights }]);
+  const [both] = tty("read", "write");
+  assert.throws(() => fs.readSync(both!.fd, Buffer.alloc(9)), /EAGAIN/);
+  fs.writeSync(master, "hello\n");
+  const buffer = Buffer.alloc(9);
+  assert.is(buffer.toString("latin1", 0, fs.readSync(both!.fd, buffer)), "hello\n");
+  const [reader] = tty("read");
+  assert.throws(() => fs.writeSync(reader!.fd, "x"), /EBADF/);
+  const [writer] = tty("write");
+  assert.throws(() => fs.readSync(writer!.fd, Buffer.alloc(1)), /EBADF/);
+  closeGrants([both!, reader!, writer!]);
+  fs.closeSync(master);
+});
+
+test("openGrants() refuses a terminal that is none", () => {
+  for (const what of ["/dev/null", temporaryFile("data", "content")]) {
+    const grant = { name: "a", kind: "tty" as const, what, rights: ["read" as const] };
+    refused("ERR_GRANT", /a=tty:.*: it is no terminal$/, () => openGrants([grant]));
+  }
+});
+
+function tap(what: string): ResolvedGrant {
+  return { name: "net", kind: "tap", what, rights: ["read", "write"] };
+}
+
+test("openGrants() makes no interface, and says how the user does", () => {
+  const hint =
+    /net=tap:nowhere0: there is no such interface\n.*ip tuntap add dev nowhere0 mode tap/;
+  refused("ERR_GRANT", hint, () => openGrants([tap("nowhere0")]));
+});
+
+/** All frames that wait at a tap. */
+function framesOf(fd: number): Uint8Array[] {
+  const frames: Uint8Array[] = [];
+  const frame = Buffer.alloc(2000);
+  try {
+    for (;;) frames.push(Uint8Array.from(frame.subarray(0, fs.readSync(fd, frame))));
+  } catch (error) {
+    assert.is((error as NodeJS.ErrnoException).code, "EAGAIN");
+  }
+  return frames;
+}
+
+test("openGrants() takes a tap, of which one read is one frame, and no other has it", async () => {
+  const reason = whyNoTap();
+  if (reason !== undefined) return skip(reason);
+  const name = newTap();
+  const [granted] = openGrants([tap(name)]);
+  const ask = () => assert.is(fs.writeSync(granted!.fd, arpRequest()), 42);
+  const answer = await untilAnswered(ask, () => framesOf(granted!.fd));
+  assert.is(answer?.length, 42);
+  refused("ERR_GRANT", /TUNSETIFF: EBUSY, another program has it/, () => openGrants([tap(name)]));
+  closeGrants([granted!]);
+  const none = () => openGrants([tap("lo")]);
+  refused("ERR_GRANT", /tap:lo: TUNSETIFF: EINVAL, it is no tap/, none);
 });
 
 test.run();

@@ -29,6 +29,7 @@ const INCLUDES = [
   "asm/ioctls.h",
   "linux/sockios.h",
   "linux/fs.h",
+  "linux/if_tun.h",
   "asm-generic/siginfo.h",
   "stddef.h",
 ];

@@ -20,6 +20,8 @@ import { type Capability, inspectModule } from "../../../host/sandbox/manifest.j
 import { type Policy, policyOfDevice, type Rule } from "../../../host/sandbox/policy.js";
 import type { ImportedFunction } from "../../../host/sandbox/sections.js";
 import { skip } from "../../support/skip.js";
+import { newTap, whyNoTap } from "../../support/tap.js";
+import { freeTerminal } from "../../support/terminal.js";
 import {
   Attacker,
   type AttackerOptions,
@@ -46,6 +48,11 @@ function visit(what: string): void {
   peers.push(net.connect(what).on("error", () => {}));
 }
 
+const line = freeTerminal();
+const noTap = whyNoTap();
+if (noTap !== undefined) skip(noTap);
+const tapName = noTap === undefined ? newTap() : "none";
+
 /** Something of each kind that can be granted; a new kind needs a line. */
 const GRANTED: Readonly<Record<GrantKind, (rights: readonly Right[]) => ResolvedGrant>> = {
   file: imageGrant,
@@ -54,6 +61,8 @@ const GRANTED: Readonly<Record<GrantKind, (rights: readonly Right[]) => Resolved
     const what = rights.includes("listen") ? path.join(directory, "device.socket") : SERVER;
     return { name: "port", kind: "unix", what, rights: [...rights] };
   },
+  tty: (rights) => ({ name: "line", kind: "tty", what: line.name, rights: [...rights] }),
+  tap: () => ({ name: "net", kind: "tap", what: tapName, rights: ["read", "write"] }),
   random: () => ({ name: "random", kind: "random", what: "urandom", rights: ["read"] }),
 };
 
@@ -85,7 +94,7 @@ function greedy(kind: GrantKind, rights: readonly Right[]): Device {
 const files = fs.readdirSync(DEVICES).filter((file) => file.endsWith(".wasm"));
 const devices = [
   ...files.map(built),
-  ...GRANT_KIND_NAMES.flatMap((kind) =>
+  ...GRANT_KIND_NAMES.filter((kind) => kind !== "tap" || noTap === undefined).flatMap((kind) =>
     Object.values(kindRow(kind).words).map((rights) => greedy(kind, rights)),
   ),
 ];
@@ -180,6 +189,7 @@ for (const device of missing === undefined ? devices : []) {
 test.after(() => {
   for (const peer of peers) peer.destroy();
   server.close();
+  fs.closeSync(line.master);
 });
 
 test.run();
