@@ -37,7 +37,8 @@ export {
   type RightsWord,
   random,
 } from "./grants.js";
-export { Listener, listener, Peer, Socket, socket } from "./streams.js";
+export { Listener, listener, Peer, Socket, socket, Tty, tty } from "./streams.js";
+export { Tap, tap } from "./tap.js";
 
 /** Memory of the driver: 16 requests of the largest size both ways are in flight at once. */
 const RAM_BYTES = 48 * 1024 * 1024;

@@ -1,4 +1,4 @@
-// Granted descriptors with somebody at their other end, who is the test: sockets, in memory.
+// Granted descriptors with somebody at their other end, who is the test: sockets and terminals.
 
 import { wasiErrno } from "../runtime/wasi_snapshot_preview1.js";
 import type { Right } from "../sandbox/grants.js";
@@ -174,6 +174,22 @@ class ListeningDescriptor extends Descriptor {
   override accept(): Descriptor | number {
     return this.#waiting.shift()?.connected(this.#changed) ?? -ERRNO_AGAIN;
   }
+}
+
+/** A terminal, with the test at its keyboard. */
+export class Tty extends Peer implements Grant {
+  readonly kind = "tty";
+  readonly what = "in memory";
+  readonly rights = undefined;
+
+  open(_rights: readonly Right[], changed: () => void): Descriptor {
+    return this.connected(changed);
+  }
+}
+
+/** A terminal: the test types with push() and reads with take(). */
+export function tty(): Tty {
+  return new Tty();
 }
 
 /** A connected socket, with the test as the peer. */

@@ -10,6 +10,8 @@ import {
   openDevice,
   random,
   socket,
+  tap,
+  tty,
 } from "../../host/testing/main.js";
 import { builtDevice, manifest, moduleWith } from "../runtime/support.js";
 import { compiled, textOf } from "./support.js";
@@ -167,6 +169,38 @@ test("socket() is a peer that the device reads and writes", async () => {
   assert.is(textOf(device.request(0, "", 3)), "lo\u0006"); // EAGAIN
   peer.end();
   assert.equal(device.request(0, "", 1), Uint8Array.of(0)); // the end
+});
+
+test("tty() is a terminal, with the test at its keyboard", async () => {
+  const top = `const peer = capability.tty("console", Rights.Read | Rights.Write);
+    const bytes = new StaticArray<u8>(1);`;
+  const console = tty();
+  const device = openDevice(await compiled(TALK, { top }), { console });
+  device.negotiate();
+  console.push("ls");
+  assert.is(textOf(device.request(0, "$ ", 2)), "ls");
+  assert.is(textOf(console.take()), "$ ");
+});
+
+test("tap() moves frames, one a call, and cuts what has no room", async () => {
+  const top = `const link = capability.tap("link");
+    const bytes = new StaticArray<u8>(4);`;
+  const serve = `
+    link.writeBytes(bytes, 0, chain.readable);
+    const count = link.readBytes(bytes, 0, 4);
+    for (let i: u32 = 0; i < count; i++) chain.write<u8>(bytes[i]);`;
+  const link = tap();
+  const device = openDevice(await compiled(serve, { top }), { link });
+  device.negotiate();
+  link.push(Uint8Array.of(1, 2, 3, 4, 5));
+  link.push(Uint8Array.of(6));
+  assert.equal(device.request(0, "a", 9), Uint8Array.of(1, 2, 3, 4));
+  assert.equal(device.request(0, "bcd", 9), Uint8Array.of(6));
+  assert.equal(device.request(0, "", 9), new Uint8Array());
+  assert.equal(
+    link.take().map(({ length }) => length),
+    [1, 3, 0],
+  );
 });
 
 test("listener() is connected to by one after the other", async () => {
