@@ -30,8 +30,9 @@ export interface Grant {
 export const FILE_BYTES_MAX = 64 * 1024 * 1024;
 const ERRNO_FBIG = wasiErrno("FBIG");
 
+/** A copy, which is no Buffer: one that the device did not change is equal to what it was. */
 export function bytesOf(bytes: Bytes): Uint8Array {
-  return typeof bytes === "string" ? new TextEncoder().encode(bytes) : bytes;
+  return typeof bytes === "string" ? new TextEncoder().encode(bytes) : new Uint8Array(bytes);
 }
 
 /** A file in memory: what the test puts into it the device reads, and the other way round. */
@@ -44,8 +45,7 @@ export class MemoryFile implements Grant {
   #size: number;
 
   constructor(contents: Bytes | number, rights?: RightsWord) {
-    this.#room =
-      typeof contents === "number" ? new Uint8Array(contents) : bytesOf(contents).slice();
+    this.#room = typeof contents === "number" ? new Uint8Array(contents) : bytesOf(contents);
     this.#size = this.#room.length;
     this.rights = rights;
   }
@@ -56,7 +56,7 @@ export class MemoryFile implements Grant {
   }
 
   set bytes(contents: Bytes) {
-    this.#room = bytesOf(contents).slice();
+    this.#room = bytesOf(contents);
     this.#size = this.#room.length;
   }
 

@@ -19,6 +19,12 @@ test("request() gives the device what the driver wrote and returns its answer", 
   assert.is(textOf(device.request(0, "abc", 4)), "\0bcd");
 });
 
+test("request() takes a Buffer for the bytes that are in it", async () => {
+  const device = openDevice(await compiled("chain.write<u8>(chain.read<u8>());"));
+  device.negotiate();
+  assert.is(textOf(device.request(0, Buffer.from("abc"), 1)), "a");
+});
+
 test("request() takes requests of any size that a device sees, and many of them", async () => {
   const module = await compiled("while (chain.readable > 0) chain.write<u8>(chain.read<u8>());");
   const device = openDevice(module);
