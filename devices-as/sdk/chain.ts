@@ -3,6 +3,13 @@
 import { Descriptor } from "./descriptor";
 import { File } from "./file";
 
+/**
+ * Bytes of the readable part of a request, and of its writable part, that a device ever sees. A
+ * longer writable part is cut, so a device whose answers have something at their end must tell its
+ * driver to ask for less.
+ */
+export const CHAIN_BYTES_MAX: u32 = 1024 * 1024;
+
 /** Address of `bytes` bytes of `array` from index `at` on; traps if they are not all inside. */
 function inside(array: StaticArray<u8>, at: u32, bytes: u32): usize {
   const length = <u32>array.length;
@@ -90,6 +97,16 @@ export class Chain {
     assert(bytes <= this.writable, "write beyond the request");
     memory.copy(this.writeAt, inside(from, at, bytes), bytes);
     this.writeAt += bytes;
+  }
+
+  /** Writes `text` as UTF-8, and zeros behind it up to `bytes` bytes. Traps if it is longer. */
+  writeText(text: string, bytes: u32): void {
+    const length = <u32>String.UTF8.byteLength(text);
+    assert(bytes <= this.writable, "write beyond the request");
+    assert(length <= bytes, "a text longer than its place");
+    String.UTF8.encodeUnsafe(changetype<usize>(text), text.length, this.writeAt);
+    this.writeAt += length;
+    this.fill(0, bytes - length);
   }
 
   /** Writes `bytes` times the byte `value`. */

@@ -1,6 +1,6 @@
 // What a device author imports. Everything else in this folder is the SDK's own affair.
 export { capability, Rights } from "./capability";
-export { Chain } from "./chain";
+export { CHAIN_BYTES_MAX, Chain } from "./chain";
 export { Clock } from "./clock";
 export { ConfigBytes, configBytes, configSpace } from "./config";
 export { Awaitable, Descriptor } from "./descriptor";

@@ -23,3 +23,24 @@ export const VIRTIO_ID_I2C_ADAPTER: u32 = 34;
 export const VIRTIO_ID_CAN: u32 = 36;
 export const VIRTIO_ID_BT: u32 = 40;
 export const VIRTIO_ID_GPIO: u32 = 41;
+
+/**
+ * Features of a device are bits, and these their numbers: `1 << VIRTIO_BLK_F_FLUSH`. Named as in
+ * linux/virtio_blk.h (virtio v1.2 §5.2.3), with the types (§5.2.6) and statuses of requests.
+ */
+export const VIRTIO_BLK_F_SIZE_MAX: u64 = 1;
+export const VIRTIO_BLK_F_SEG_MAX: u64 = 2;
+export const VIRTIO_BLK_F_RO: u64 = 5;
+export const VIRTIO_BLK_F_BLK_SIZE: u64 = 6;
+export const VIRTIO_BLK_F_FLUSH: u64 = 9;
+export const VIRTIO_BLK_T_IN: u32 = 0;
+export const VIRTIO_BLK_T_OUT: u32 = 1;
+export const VIRTIO_BLK_T_FLUSH: u32 = 4;
+export const VIRTIO_BLK_T_GET_ID: u32 = 8;
+export const VIRTIO_BLK_S_OK: u8 = 0;
+export const VIRTIO_BLK_S_IOERR: u8 = 1;
+export const VIRTIO_BLK_S_UNSUPP: u8 = 2;
+export const VIRTIO_BLK_ID_BYTES: u32 = 20;
+
+/** As in linux/virtio_console.h (virtio v1.2 §5.3.3). */
+export const VIRTIO_CONSOLE_F_SIZE: u64 = 0;

@@ -4,6 +4,7 @@ import { compileDevice } from "../../host/author/device.js";
 import { GrantedFiles } from "../../host/runtime/wasi_snapshot_preview1.js";
 import { NO_FD } from "../../host/sandbox/grants.js";
 import { resolveOptions } from "../../host/sandbox/options.js";
+import { CHAIN_BYTES_MAX } from "../../host/wire/message.js";
 import { Conversation, pattern, ScriptedFile } from "../runtime/support.js";
 
 /** Compiles a device whose serve() has the body `serve`. */
@@ -158,6 +159,8 @@ for (const [what, serve] of [
   ["Chain.writeOf() traps beyond the array", "chain.writeOf(store, 93, 8);"],
   ["Chain.writeOf() traps beyond the array's start", "chain.writeOf(store, <u32>-4, 8);"],
   ["Chain.fill() traps beyond the request", "chain.fill(1, 9);"],
+  ["Chain.writeText() traps beyond the request", 'chain.writeText("short", 9);'],
+  ["Chain.writeText() traps if the text is longer than its place", 'chain.writeText("äöü", 5);'],
 ] as const) {
   test(what, async () => {
     const { module } = await compile(serve, { top: "const store = new StaticArray<u8>(100);" });
@@ -195,6 +198,20 @@ test("Chain.writeFrom() leaves the reason of a failure at its source", async () 
   const conversation = Conversation.started(module, new ScriptedFile(pattern(2), 29));
   const [reply] = conversation.ask({ id: 1, capacity: 100 });
   assert.equal([...reply!.bytes], [...pattern(2), 29, 0, 0, 0]);
+});
+
+test("Chain.writeText() writes UTF-8 and zeros behind it", async () => {
+  const text = await device('chain.writeText("grüße", 7); chain.writeText("x", 4);');
+  const [reply] = text.ask({ id: 1, capacity: 100 });
+  assert.is(Buffer.from(reply!.bytes).toString(), "grüßex\0\0\0");
+});
+
+test("CHAIN_BYTES_MAX is what a device sees of a chain at most", async () => {
+  const { module } = await compile("chain.write<u32>(CHAIN_BYTES_MAX);", {
+    top: 'import { CHAIN_BYTES_MAX } from "bulkhead/sdk";',
+  });
+  const [reply] = Conversation.started(module).ask({ id: 1, capacity: 4 });
+  assert.is(Buffer.from(reply!.bytes).readUInt32LE(), CHAIN_BYTES_MAX);
 });
 
 test("reserve() keeps the windows apart from what a device allocates", async () => {
