@@ -1,5 +1,5 @@
-// Builds every device in devices-as/ that is older than its sources, to dist/devices/, as
-// `bulkhead build` does. Run by `npm run build`.
+// Builds every device in devices-as/ and devices-as/examples/ that is older than its sources, to
+// dist/devices/ and dist/devices/examples/, as `bulkhead build` does. Run by `npm run build`.
 
 import fs from "node:fs";
 import path from "node:path";
@@ -28,11 +28,14 @@ const shared = [
   path.join(DEVICES, "asconfig.json"),
   ...filesBelow(COMPILER),
 ];
-for (const name of fs.readdirSync(DEVICES).filter((each) => each.endsWith(".ts"))) {
-  const file = path.join(DEVICES, name);
-  const module = path.join(OUTPUT, `${path.basename(name, ".ts")}.wasm`);
-  const built = fs.statSync(module, { throwIfNoEntry: false })?.mtimeMs ?? 0;
-  if (built > newest([file, ...shared])) continue;
-  const { module: bytes } = await buildDevice(file, OUTPUT);
-  console.log(`${path.relative(ROOT, module)}: ${bytes.length} bytes`);
+for (const folder of ["", "examples"]) {
+  const [from, to] = [path.join(DEVICES, folder), path.join(OUTPUT, folder)];
+  for (const name of fs.readdirSync(from).filter((each) => each.endsWith(".ts"))) {
+    const file = path.join(from, name);
+    const module = path.join(to, `${path.basename(name, ".ts")}.wasm`);
+    const built = fs.statSync(module, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+    if (built > newest([file, ...shared])) continue;
+    const { module: bytes } = await buildDevice(file, to);
+    console.log(`${path.relative(ROOT, module)}: ${bytes.length} bytes`);
+  }
 }

@@ -15,7 +15,7 @@ const OUTPUT = path.join(ROOT, "dist", "machine");
 
 const KERNEL_PACKAGE = "linux-image-cloud-amd64";
 
-/** Modules of the guest, in the order that satisfies their dependencies. */
+/** Modules of both guests, in the order that satisfies their dependencies. */
 const GUEST_MODULES = [
   "virtio_ring",
   "virtio",
@@ -26,6 +26,9 @@ const GUEST_MODULES = [
   "rng-core",
   "virtio-rng",
 ];
+
+/** Those besides that the guest of the examples has; no driver of an example is built in. */
+const EXAMPLES_MODULES = ["virtio_blk", "virtio_console", "evdev", "virtio_input"];
 
 const HOST_MODULES = ["irqbypass", "kvm", "kvm-amd"];
 
@@ -42,6 +45,8 @@ export interface MachineImages {
   kernel: string;
   /** initramfs of the guest under test. */
   guestInitrd: string;
+  /** initramfs of the guest that uses the devices of devices-as/examples/. */
+  examplesInitrd: string;
   /** initramfs of the emulated host: everything but the jobs. */
   hostInitrd: string;
 }
@@ -53,6 +58,7 @@ export const HOST_PATHS = {
   guest: "/guest/entropy.elf",
   kernel: "/guest/vmlinuz",
   initrd: "/guest/initrd",
+  examplesInitrd: "/guest/examples-initrd",
   jobs: "/jobs",
 };
 
@@ -183,7 +189,9 @@ export function buildMachine(): MachineImages {
   const debian = fetchDebian();
   const guestInitrd = path.join(OUTPUT, "guest.cpio");
   const hostInitrd = path.join(OUTPUT, "host.cpio");
+  const examplesInitrd = path.join(OUTPUT, "examples.cpio");
   base("guest-init.sh", GUEST_MODULES, debian).write(guestInitrd);
+  base("examples-init.sh", [...GUEST_MODULES, ...EXAMPLES_MODULES], debian).write(examplesInitrd);
 
   const host = base("host-init.sh", HOST_MODULES, debian);
   host.copy(HOST_PATHS.node, process.execPath, 0o755);
@@ -191,9 +199,10 @@ export function buildMachine(): MachineImages {
   host.copy(HOST_PATHS.kernel, debian.kernel);
   host.copy(HOST_PATHS.guest, guestPath("entropy"));
   host.copy(HOST_PATHS.initrd, guestInitrd);
+  host.copy(HOST_PATHS.examplesInitrd, examplesInitrd);
   addCheckout(host);
   host.write(hostInitrd);
-  return { kernel: debian.kernel, guestInitrd, hostInitrd };
+  return { kernel: debian.kernel, guestInitrd, examplesInitrd, hostInitrd };
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) console.log(buildMachine());

@@ -160,11 +160,11 @@ test("every path that README names exists", () => {
 
 test("every device has a test and a line in README", () => {
   const readme = readSource("README.md");
-  const devices = files.filter((file) => /^devices-as\/[\w-]+\.ts$/.test(file));
+  const devices = files.filter((file) => /^devices-as\/(examples\/)?[\w-]+\.ts$/.test(file));
   assert.ok(devices.length > 0, "no device found");
   const missing = devices.flatMap((device) => {
     const name = path.basename(device, ".ts");
-    const hasTest = files.includes(`test/devices-as/${name}.test.ts`);
+    const hasTest = files.includes(`test/${device.replace(/\.ts$/, ".test.ts")}`);
     const hasLine = new RegExp(`\\b${name}\\b`).test(readme);
     return [
       ...(hasTest ? [] : [`${name}: no test`]),

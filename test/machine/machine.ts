@@ -46,6 +46,8 @@ export interface Place {
   /** Debian's kernel, a bzImage, and an initramfs that tests virtio-rng (guest-init.sh). */
   kernel: string;
   initrd: string;
+  /** An initramfs that uses the devices of devices-as/examples/ (examples-init.sh). */
+  examplesInitrd: string;
   /** The polling guest of test/guest/, an ELF. */
   guest: string;
 }
@@ -288,6 +290,7 @@ function runHere(job: Job): Promise<JobResult> {
     checkout: ROOT,
     kernel: images!.kernel,
     initrd: images!.guestInitrd,
+    examplesInitrd: images!.examplesInitrd,
     guest: guestPath("entropy"),
   };
   const [program, ...args] = job.command(place);

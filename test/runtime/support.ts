@@ -2,6 +2,8 @@
 // a conversation with a device.
 
 import fs from "node:fs";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
 import wabtOf from "wabt";
 import { Mapping } from "../../host/ffi/memory.js";
 import { InlineChannel } from "../../host/runtime/inline.js";
@@ -37,6 +39,15 @@ import {
 /** The module that `npm run build` made of devices-as/NAME.ts. */
 export function builtDevice(name: string): Uint8Array<ArrayBuffer> {
   return new Uint8Array(fs.readFileSync(new URL(`../../devices/${name}.wasm`, import.meta.url)));
+}
+
+/** All modules that `npm run build` makes, those of the examples and the debug builds included. */
+export function builtModules(): { name: string; file: string }[] {
+  const folder = fileURLToPath(new URL("../../devices", import.meta.url));
+  const files = fs.readdirSync(folder, { recursive: true, encoding: "utf8" });
+  return files
+    .filter((name) => name.endsWith(".wasm"))
+    .map((name) => ({ name, file: path.join(folder, name) }));
 }
 
 /** A manifest with one queue and no capabilities, changed as given. */

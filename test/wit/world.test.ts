@@ -8,10 +8,9 @@ import { fileURLToPath } from "node:url";
 import { componentEmbed, componentNew } from "@bytecodealliance/jco";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { manifest, moduleWith } from "../runtime/support.js";
+import { builtModules, manifest, moduleWith } from "../runtime/support.js";
 
 const WIT = fileURLToPath(new URL("../../../wit", import.meta.url));
-const DEVICES = fileURLToPath(new URL("../../devices", import.meta.url));
 
 /** WASI preview 1 in terms of components: knows the type of every function of it. */
 const jco = path.dirname(createRequire(import.meta.url).resolve("@bytecodealliance/jco"));
@@ -28,9 +27,9 @@ async function faultOf(module: Uint8Array): Promise<string> {
   }
 }
 
-for (const name of fs.readdirSync(DEVICES).filter((file) => file.endsWith(".wasm"))) {
+for (const { name, file } of builtModules()) {
   test(`${name} meets the world in wit/`, async () => {
-    assert.is(await faultOf(fs.readFileSync(path.join(DEVICES, name))), "");
+    assert.is(await faultOf(fs.readFileSync(file)), "");
   });
 }
 

@@ -1,0 +1,55 @@
+// Debian's unmodified kernel as a guest of the devices in devices-as/examples/: drivers that were
+// written for other monitors' devices find nothing odd about them.
+
+import path from "node:path";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { note, skip } from "../support/skip.js";
+import { type Job, type JobResult, machineUnavailable, runInMachine } from "./machine.js";
+
+const examples: Job = {
+  command: ({ node, checkout, kernel, examplesInitrd }) => {
+    return [
+      node,
+      path.join(checkout, "dist/test/machine/examples-host.js"),
+      kernel,
+      examplesInitrd,
+    ];
+  },
+  isWrong: (output) => /^guest: .*\bdiffers/m.test(output),
+};
+
+/** What the guest says of `device`, line by line. */
+function said({ output }: JobResult, device: string): string[] {
+  const lines = output.replaceAll("\r", "").split("\n");
+  const start = `guest: ${device} `;
+  return lines.filter((line) => line.startsWith(start)).map((line) => line.slice(start.length));
+}
+
+const unavailable = machineUnavailable();
+if (unavailable === undefined) {
+  let result: JobResult;
+
+  test.before(async () => {
+    [result] = (await runInMachine([examples])) as [JobResult];
+    note(`status ${result.status}, ${result.seconds.toFixed(1)} s`);
+    if (result.status !== 0) note(result.output);
+  });
+
+  test("a stock kernel keeps a file on the RAM disk, whose name and size it knows", () => {
+    assert.equal(said(result, "ramdisk"), ["4096 sectors", "same"]);
+  });
+
+  test("a stock kernel hears what it says to the echo, also what did not fit at once", () => {
+    assert.equal(said(result, "echo"), ["same"]);
+  });
+
+  test("a stock kernel is done with all of them, and powers off", () => {
+    assert.match(result.output, /^guest: done/m);
+    assert.is(result.status, 0);
+  });
+} else {
+  skip(unavailable);
+}
+
+test.run();
