@@ -2,6 +2,7 @@
 
 import fs from "node:fs";
 import path from "node:path";
+import { stripVTControlCharacters } from "node:util";
 import { ABI, addSdk, COMPILER_CONFIG, type Library, librarySource, memoryIsFor } from "./sdk.js";
 
 /** What is compiled: small and fast, or with names, a source map and everything as written. */
@@ -107,7 +108,9 @@ async function errorOf(run: () => Promise<{ error: Error | null }>): Promise<str
   const { error: log } = output;
   let crash: string | undefined;
   output.error = (text: unknown) => {
-    crash = /\b\w*Error\b.*/.exec(String(text))?.[0] ?? "it does not say why";
+    // In colours, where it is a terminal or the environment has CI.
+    const plain = stripVTControlCharacters(String(text));
+    crash = /\b\w*Error\b.*/.exec(plain)?.[0] ?? "it does not say why";
   };
   process.exit = () => {
     throw new Error("the compiler would end this process");
