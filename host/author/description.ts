@@ -14,8 +14,8 @@ export interface Question {
   name: string;
 }
 
-/** The manifest; or how the module broke, with the functions that it was in if it has names. */
-export type Answer = { manifest: Manifest } | { message: string; stack: string };
+/** The manifest; or how the module broke, as last-words.ts has it, and what it had logged. */
+export type Answer = { manifest: Manifest } | { words: string; log: string };
 
 /** What the module `binary` says of itself as the device `name`. */
 export async function describe(question: Question): Promise<Answer> {
@@ -24,7 +24,7 @@ export async function describe(question: Question): Promise<Answer> {
     resourceLimits: { maxOldGenerationSizeMb: HEAP_MB_MAX },
   });
   const { promise, resolve } = withResolvers<Answer>();
-  const broken = (message: string) => resolve({ message, stack: "" });
+  const broken = (message: string) => resolve({ words: message, log: "" });
   const late = `the top level of the file did not end in ${DESCRIBE_MS_MAX / 1000} s`;
   const deadline = setTimeout(() => broken(`${late}: an endless loop?`), DESCRIBE_MS_MAX);
   worker.once("message", resolve);

@@ -4,10 +4,11 @@
 import path from "node:path";
 import { VmmError } from "../errors.js";
 import { DeviceInstance, type World } from "../runtime/instance.js";
+import { TraceMap, traceOf } from "../runtime/source-map.js";
 import { withCustomSection } from "../sandbox/custom-section.js";
 import { MANIFEST_SECTION, type Manifest, type ModuleFacts, NAME } from "../sandbox/manifest.js";
 import { type Compilation, compile, type Diagnostic, failure } from "./compiler.js";
-import { describe } from "./description.js";
+import { type Answer, describe } from "./description.js";
 
 /** The author's source is wrong; the message has all that there is to say of it. */
 export class CompileError extends VmmError {
@@ -67,10 +68,27 @@ function finish(binary: Uint8Array, manifest: Manifest) {
   return { module, facts };
 }
 
-/** Functions that a trap went through, innermost first, of a module that has names. */
-function whereOf(stack: string): string {
-  const functions = [...stack.matchAll(/^ +at (.+) \(wasm:/gm)].map(([, name]) => name);
-  return functions.length === 0 ? "" : `, in ${functions.join(" from ")}`;
+type Broken = Exclude<Answer, { manifest: Manifest }>;
+
+/** Where the SDK's abort() says that an assert of the author's failed: `… (mine.ts:12:5)`. */
+const ASSERT = /\((?!~lib\/)([^()]+):(\d+):(\d+)\)\s*$/;
+/** Where a frame of a trace is in a file of the author's: `mine.ts:12:5 (mine/Mine#serve)`. */
+const FRAME = /^(?!~lib\/)(.+):(\d+):(\d+) \(/;
+
+/** How the device in `file` broke before it described itself, and where, as far as is known. */
+function breakage(file: string, { words, log }: Broken, sourceMap: string | undefined): Diagnostic {
+  const folder = path.dirname(file);
+  const map = sourceMap === undefined ? undefined : new TraceMap(sourceMap, folder);
+  const { reason, frames } = traceOf(words, map);
+  const why = log.trim() === "" ? reason : log.trim().replaceAll("\n", "; ");
+  const trace = frames.length === 0 ? "" : `, in ${frames.join(" from ")}`;
+  const wrong = failure(file, `the device breaks before it is started: ${why}${trace}`);
+  const assertion = ASSERT.exec(log);
+  const frame = frames.map((each) => FRAME.exec(each)).find((match) => match !== null);
+  const [, source = "", line, column] = assertion ?? frame ?? [];
+  if (source === "") return wrong;
+  const named = path.resolve(assertion ? folder : "", source);
+  return { ...wrong, file: named, line: Number(line), column: Number(column) };
 }
 
 /**
@@ -91,9 +109,7 @@ export async function compileDevice(
   const named = second === undefined ? binary : binaryOf(second);
   const answer = await describe({ binary: named, name });
   if (!("manifest" in answer)) {
-    throw wrong(
-      `the module breaks when it is described: ${answer.message}${whereOf(answer.stack)}`,
-    );
+    throw new CompileError([breakage(path.resolve(file), answer, second?.sourceMap)]);
   }
   const { manifest } = answer;
   try {

@@ -38,17 +38,31 @@ interface DescribedModule {
   describe(): number;
 }
 
-/** Runs the module's own declarations; all it could import throws, so it can reach nothing. */
-function instantiate(binary: Uint8Array): DescribedModule {
+/** Descriptor of WASI that the SDK's log is written to, as one iovec a line. */
+const STDERR = 2;
+
+/**
+ * Runs the module's own declarations. All it could import throws, so it can reach nothing, except
+ * that what it logs goes to `log`: a failing assert of a debug module says there which it is.
+ */
+function instantiate(binary: Uint8Array, log: (text: string) => void): DescribedModule {
   const module = new WebAssembly.Module(new Uint8Array(binary));
-  const imports: Record<string, Record<string, () => never>> = {};
+  const imports: Record<string, Record<string, (...values: number[]) => number>> = {};
   for (const { module: from, name } of WebAssembly.Module.imports(module)) {
     imports[from] ??= {};
-    imports[from][name] = () => {
-      throw new Error(`${name} called before the device was started`);
+    imports[from][name] = (fd, iovec = 0) => {
+      if (name !== "fd_write" || fd !== STDERR) {
+        throw new Error(`${name} called before the device was started`);
+      }
+      const { buffer } = device.memory;
+      const [at = 0, bytes = 0] = new Uint32Array(buffer.slice(iovec, iovec + 8));
+      log(new TextDecoder().decode(new Uint8Array(buffer, at, bytes)));
+      return 0;
     };
   }
-  return new WebAssembly.Instance(module, imports).exports as unknown as DescribedModule;
+  const instance = new WebAssembly.Instance(module, imports);
+  const device = instance.exports as unknown as DescribedModule;
+  return device;
 }
 
 /**
@@ -57,8 +71,11 @@ function instantiate(binary: Uint8Array): DescribedModule {
  *
  * @throws Error when the module does not register a device
  */
-export function manifestOf(binary: Uint8Array, name: string): Manifest {
-  const device = instantiate(binary);
+export function manifestOf(
+  { binary, name }: { binary: Uint8Array; name: string },
+  log: (text: string) => void,
+): Manifest {
+  const device = instantiate(binary, log);
   device._initialize();
   const at = device.describe();
   const view = new DataView(device.memory.buffer);

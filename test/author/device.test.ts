@@ -7,10 +7,10 @@ import { CompileError, compileDevice } from "../../host/author/device.js";
 import { deviceSource, folderOf } from "./support.js";
 
 /** What the author is told of the device test.ts among `files`, one line a message. */
-async function toldOf(files: Record<string, string>): Promise<string[]> {
+async function toldOf(files: Record<string, string>, debug = false): Promise<string[]> {
   const folder = folderOf(files);
   try {
-    await compileDevice(path.join(folder, "test.ts"));
+    await compileDevice(path.join(folder, "test.ts"), { debug });
     return [];
   } catch (error) {
     if (!(error instanceof CompileError)) throw error;
@@ -95,7 +95,20 @@ test("compileDevice() ends a device whose top level does not end, and says so", 
 
 test("compileDevice() says how a device breaks that traps at its top level", async () => {
   const [told = "compiled"] = await toldOf({ "test.ts": deviceSource("", "assert(false);") });
-  assert.match(told, /^test\.ts: the module breaks when it is described: unreachable/);
+  assert.is(told, "test.ts: the device breaks before it is started: unreachable");
+});
+
+test("compileDevice() says which assert failed and where, with a debug module", async () => {
+  const source = deviceSource("", 'import "./limits";');
+  const limits = 'const room: u32 = 8;\n  assert(room > 8, "no room");\n';
+  const [told = "compiled"] = await toldOf({ "test.ts": source, "limits.ts": limits }, true);
+  assert.match(told, /^limits\.ts:2:3: .*: assertion failed: no room \(.*, in start:limits/);
+});
+
+test("compileDevice() names the author's line where it is the SDK that refuses", async () => {
+  const top = 'function ask(): void { for (;;) capability.file("image", Rights.Read); } ask();';
+  const [told = "compiled"] = await toldOf({ "test.ts": deviceSource("", top) }, true);
+  assert.match(told, /^test\.ts:2:\d+: .*: assertion failed: too many capabilities \(~lib\//);
 });
 
 test("compileDevice() refuses a file whose name cannot be a device's", async () => {
