@@ -72,7 +72,8 @@ class Sources {
     const file = path.resolve(base, name);
     if (fs.statSync(file, { throwIfNoEntry: false })?.isFile() !== true) return null;
     const text = fs.readFileSync(file, "utf8");
-    this.#texts.set(name, text);
+    // Settings are called asconfig.json in every folder, and are nothing to show a line of.
+    if (name.endsWith(".ts")) this.#texts.set(name, text);
     return text;
   }
 
@@ -118,6 +119,8 @@ async function errorOf(run: () => Promise<{ error: Error | null }>): Promise<str
   try {
     return (await run()).error?.message;
   } catch (error) {
+    const message = error instanceof Error ? error.message : "";
+    if (message.startsWith("Asconfig")) return message;
     if (crash === undefined) throw error;
     return `the AssemblyScript compiler crashed: ${crash}`;
   } finally {
@@ -129,6 +132,15 @@ async function errorOf(run: () => Promise<{ error: Error | null }>): Promise<str
 /** Name of the module that `file` is compiled to: `rng.wasm`, or `rng.debug.wasm`. */
 export function moduleName(file: string, target: Target): string {
   return `${path.basename(file, ".ts")}${target === "debug" ? ".debug" : ""}.wasm`;
+}
+
+/** What an author's own settings cannot change: raw memory is the SDK's, and a device starts so. */
+const ALWAYS = ["--noUnsafe", "--runtime", "stub", "--exportStart", "_initialize"];
+
+/** Settings of the compiler: the author's, in asconfig.json beside his file, or those of all. */
+function configOf(folder: string): string {
+  const own = path.join(folder, "asconfig.json");
+  return fs.existsSync(own) ? own : COMPILER_CONFIG;
 }
 
 /**
@@ -158,8 +170,9 @@ export async function compile(file: string, options: CompileOptions): Promise<Co
   const [text, map] = [`${module}.wat`, `${module}.map`];
   const outputs = ["-o", module, "-t", text];
   if (options.target === "debug") outputs.push("--sourceMap", `./${map}`);
-  const config = ["--config", COMPILER_CONFIG, "--target", options.target, "--baseDir", folder];
-  const error = await errorOf(() => asc.main([entry, ABI, ...outputs, ...config], api as object));
+  const config = ["--config", configOf(folder), "--target", options.target, "--baseDir", folder];
+  const args = [entry, ABI, ...outputs, ...config, ...ALWAYS];
+  const error = await errorOf(() => asc.main(args, api as object));
   if (error !== undefined && !diagnostics.some(({ severity }) => severity === "error")) {
     diagnostics.push(failure(path.join(folder, entry), error));
   }

@@ -1,6 +1,8 @@
 // Compiling a device: what the author may write, and what he is told.
 
+import os from "node:os";
 import path from "node:path";
+import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { CompileError, compileDevice } from "../../host/author/device.js";
@@ -53,6 +55,30 @@ test("compileDevice() refuses every way to raw memory in an author's file: AS101
     const [told = "compiled"] = await toldOf({ "test.ts": deviceSource(serve) });
     assert.match(told, /^test\.ts:5:\d+: Operation is unsafe\. \(AS101\)$/, serve);
   }
+});
+
+/** An author's settings, on top of those for all. */
+function asconfig(options: object): string {
+  const base = fileURLToPath(new URL("../../../devices-as/asconfig.json", import.meta.url));
+  // The compiler takes no absolute path; a folder of folderOf() is two below that of the system.
+  return JSON.stringify({ extends: `../../${path.relative(os.tmpdir(), base)}`, options });
+}
+
+test("compileDevice() takes an author's asconfig.json, but for what none may change", async () => {
+  const folder = folderOf({
+    "test.ts": deviceSource(""),
+    "asconfig.json": asconfig({ maximumMemory: 100, exportStart: "main", runtime: "incremental" }),
+  });
+  const { facts } = await compileDevice(path.join(folder, "test.ts"));
+  assert.equal(facts.memory, { initialPages: 1, maximumPages: 100 });
+  const unsafe = asconfig({ noUnsafe: false });
+  const files = { "test.ts": deviceSource("store<u8>(0, 1);"), "asconfig.json": unsafe };
+  assert.match((await toldOf(files)).join(), /Operation is unsafe\. \(AS101\)$/);
+});
+
+test("compileDevice() says what is wrong with an asconfig.json", async () => {
+  const [told = "compiled"] = await toldOf({ "test.ts": deviceSource(""), "asconfig.json": "{" });
+  assert.match(told, /^test\.ts: Asconfig is not valid json/);
 });
 
 const POKE = "export function poke(): void {\n  store<u8>(0, 1);\n}\n";

@@ -15,6 +15,7 @@ const ROOT = fileURLToPath(new URL("../../..", import.meta.url)).replace(/\/$/, 
 const FILES = [
   ".gitignore",
   "README.md",
+  "asconfig.json",
   "coin.test.js",
   "coin.ts",
   "package.json",
