@@ -20,9 +20,14 @@ echo "guest: rng_current $(cat /sys/class/misc/hw_random/rng_current)"
 # Whether this kernel lives, said by its timer and by writes to the console that wait for no
 # interrupt: if it goes on while no more bytes come, the device is at fault (tries.ts).
 while sleep 3; do echo "<2>guest: alive, $(stat -c %s /sample) bytes" >/dev/kmsg; done &
+alive=$!
 before=$(cut -d' ' -f1 /proc/uptime)
 head -c "$bytes" /dev/hwrng >/sample
 after=$(cut -d' ' -f1 /proc/uptime)
+# What the kernel prints may fall into the middle of a line that is written to the terminal.
+kill $alive
+wait $alive
+sleep 1
 echo "guest: read $(stat -c %s /sample) bytes from $before s to $after s"
 echo "guest: sha256 $(sha256sum /sample | cut -c1-64)"
 # Random bytes do not compress: what gzip makes of them is larger than they are.
