@@ -69,7 +69,9 @@ class Sources {
   read(name: string, base: string): string | null {
     const known = this.#texts.get(name) ?? librarySource(this.#library, name);
     if (known !== undefined) return known;
-    const file = path.resolve(base, name);
+    const found = path.resolve(base, name);
+    // Of this package, as the SDK is, whether the author has installed it or not.
+    const file = found.endsWith(INSTALLED_CONFIG) ? COMPILER_CONFIG : found;
     if (fs.statSync(file, { throwIfNoEntry: false })?.isFile() !== true) return null;
     const text = fs.readFileSync(file, "utf8");
     // Settings are called asconfig.json in every folder, and are nothing to show a line of.
@@ -133,6 +135,9 @@ async function errorOf(run: () => Promise<{ error: Error | null }>): Promise<str
 export function moduleName(file: string, target: Target): string {
   return `${path.basename(file, ".ts")}${target === "debug" ? ".debug" : ""}.wasm`;
 }
+
+/** What an author's settings extend. */
+const INSTALLED_CONFIG = "/node_modules/bulkhead/devices-as/asconfig.json";
 
 /** What an author's own settings cannot change: raw memory is the SDK's, and a device starts so. */
 const ALWAYS = ["--noUnsafe", "--runtime", "stub", "--exportStart", "_initialize"];
