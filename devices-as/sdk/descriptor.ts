@@ -78,17 +78,25 @@ export class Descriptor {
 
 /** A descriptor that may have nothing for now, and that a device can wait for. */
 export class Awaitable extends Descriptor {
-  constructor(fd: u32, packets: bool = false) {
+  /**
+   * @param granted WASI descriptor of the capability
+   * @param fd descriptor that bytes move over, if that is another one
+   */
+  constructor(
+    protected readonly granted: u32,
+    packets: bool = false,
+    fd: u32 = granted,
+  ) {
     super(fd, packets);
   }
 
   /** Has Device.wake() called, once, when there is something to read or the other end is gone. */
   awaitReadable(): void {
-    attention.interest |= 1 << (this.fd - FD_FIRST);
+    attention.interest |= 1 << (this.granted - FD_FIRST);
   }
 
   /** Has Device.wake() called, once, when there is room to write or the other end is gone. */
   awaitWritable(): void {
-    attention.interest |= 1 << (8 + this.fd - FD_FIRST);
+    attention.interest |= 1 << (8 + this.granted - FD_FIRST);
   }
 }

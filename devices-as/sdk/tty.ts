@@ -1,10 +1,10 @@
 // A granted terminal.
 
-import { Descriptor } from "./descriptor";
+import { Awaitable } from "./descriptor";
 
 /** A terminal: read() and write() do not wait; where there is nothing to do, `again` is true. */
 @final
-export class Tty extends Descriptor {
+export class Tty extends Awaitable {
   constructor(fd: u32) {
     super(fd);
   }

@@ -1,6 +1,6 @@
 // A granted unix socket: connected to somebody, or somebody connects to it.
 
-import { COUNT, Descriptor } from "./descriptor";
+import { Awaitable, COUNT } from "./descriptor";
 import {
   ERRNO_NOTCAPABLE,
   ERRNO_SUCCESS,
@@ -14,15 +14,13 @@ const NOBODY: u32 = 0xffff_ffff;
 
 /**
  * A stream to a peer. read() and write() do not wait: where there is nothing to do, `again` is
- * true. A read of 0 bytes without an errno means that the peer is gone.
+ * true. A read of 0 bytes without an errno means that the peer is gone. awaitReadable() waits for
+ * what a peer sends, and while there is none, for somebody to connect.
  */
 @final
-export class Unix extends Descriptor {
-  constructor(
-    private readonly granted: u32,
-    listens: bool,
-  ) {
-    super(listens ? NOBODY : granted);
+export class Unix extends Awaitable {
+  constructor(granted: u32, listens: bool) {
+    super(granted, false, listens ? NOBODY : granted);
   }
 
   /** Whether there is a peer, gone or not. */

@@ -3,6 +3,7 @@
 
 import type { Awaitable, Awaited } from "../runtime/attention.js";
 import type { InlineChannel } from "../runtime/inline.js";
+import { NO_FD } from "../sandbox/grants.js";
 import { EPOLLIN, EPOLLONESHOT, EPOLLOUT, type Epoll } from "./epoll.js";
 
 /**
@@ -12,9 +13,12 @@ import { EPOLLIN, EPOLLONESHOT, EPOLLOUT, type Epoll } from "./epoll.js";
 const LOOK_MS_MIN = 1;
 const NANOSECONDS_PER_MS = 1e6;
 
-interface Watched extends Awaited {
-  /** Events that it is registered for; undefined when it is not registered at all. */
-  events: number | undefined;
+interface Watched {
+  awaited: Awaited;
+  /** The descriptor that is registered, NO_FD if none is. */
+  fd: number;
+  /** Events that it is registered for. */
+  events: number;
 }
 
 interface Options {
@@ -34,7 +38,12 @@ export class InlineEvents {
     this.#channel = channel;
     this.#epoll = epoll;
     this.#woken = woken;
-    this.#watched = awaitable.descriptors.map((each) => ({ ...each, events: undefined }));
+    this.#watched = awaitable.descriptors.map((awaited) => ({
+      awaited,
+      fd: NO_FD,
+      events: 0,
+    }));
+    channel.beforeClose((fd) => this.#forget(fd));
     this.#hasClock = awaitable.hasClock;
   }
 
@@ -42,24 +51,37 @@ export class InlineEvents {
   update(): void {
     const interest = this.#channel.attention?.interest ?? 0;
     for (const each of this.#watched) {
-      const read = (interest & each.readable) === 0 ? 0 : EPOLLIN;
-      const write = (interest & each.writable) === 0 ? 0 : EPOLLOUT;
+      const { fd, readable, writable } = each.awaited;
+      if (each.fd !== fd) this.#forget(each.fd);
+      const read = (interest & readable) === 0 ? 0 : EPOLLIN;
+      const write = (interest & writable) === 0 ? 0 : EPOLLOUT;
       const events = read | write;
-      if (events === (each.events ?? 0)) continue;
-      if (each.events === undefined) {
-        this.#epoll.add(each.fd, events | EPOLLONESHOT, (found) => this.#ready(each, found));
+      if (events === each.events) continue;
+      if (each.fd === NO_FD) {
+        this.#epoll.add(fd, events | EPOLLONESHOT, (found) => this.#ready(each, found));
       } else {
-        this.#epoll.modify(each.fd, events | EPOLLONESHOT);
+        this.#epoll.modify(fd, events | EPOLLONESHOT);
       }
+      each.fd = fd;
       each.events = events;
+    }
+  }
+
+  /** Watches a descriptor no more: it is about to be closed, or another one counts instead. */
+  #forget(fd: number): void {
+    for (const each of this.#watched) {
+      if (fd === NO_FD || each.fd !== fd) continue;
+      this.#epoll.remove(fd);
+      each.fd = NO_FD;
+      each.events = 0;
     }
   }
 
   /** An error or a hang-up counts as whatever was waited for: the next call will tell. */
   #ready(each: Watched, found: number): void {
     each.events = 0;
-    const readable = (found & ~EPOLLOUT) === 0 ? 0 : each.readable;
-    const writable = (found & ~EPOLLIN) === 0 ? 0 : each.writable;
+    const readable = (found & ~EPOLLOUT) === 0 ? 0 : each.awaited.readable;
+    const writable = (found & ~EPOLLIN) === 0 ? 0 : each.awaited.writable;
     const bits = (this.#channel.attention?.interest ?? 0) & (readable | writable);
     if (bits !== 0) this.#channel.wake(bits, false);
     this.#woken();
@@ -86,7 +108,7 @@ export class InlineEvents {
 
   /** Watches nothing any more; the descriptors stay open. */
   close(): void {
-    for (const { fd, events } of this.#watched) if (events !== undefined) this.#epoll.remove(fd);
+    for (const { fd } of [...this.#watched]) this.#forget(fd);
     this.#watched.length = 0;
   }
 }

@@ -31,7 +31,8 @@ export function writableBit(index: number): number {
 
 /** A granted descriptor that a device may wait for, and the bits of `interest` that say so. */
 export interface Awaited {
-  fd: number;
+  /** While somebody is connected to a socket that listens, the connection instead. */
+  readonly fd: number;
   readable: number;
   writable: number;
 }
@@ -43,10 +44,14 @@ export interface Awaitable {
   hasClock: boolean;
 }
 
+/** The connection that was accepted from the n-th capability, if there is one now. */
+export type ConnectionOf = (index: number) => number | undefined;
+
 /** What a device with these grants may wait for; undefined if it is requests and nothing else. */
 export function awaitableOf(
   manifest: Manifest,
   grants: readonly GrantedFd[],
+  connectionOf: ConnectionOf = () => undefined,
 ): Awaitable | undefined {
   if (!maySleep(grants)) return undefined;
   const fds = new Set(awaitableFds(grants));
@@ -54,7 +59,13 @@ export function awaitableOf(
     .filter(({ fd }) => fds.has(fd))
     .map(({ name, fd }) => {
       const index = wasiFdOf(manifest, name) - WASI_FD_FIRST;
-      return { fd, readable: readableBit(index), writable: writableBit(index) };
+      return {
+        get fd() {
+          return connectionOf(index) ?? fd;
+        },
+        readable: readableBit(index),
+        writable: writableBit(index),
+      };
     });
   return { descriptors, hasClock: grants.some(({ kind }) => kind === "clock") };
 }

@@ -85,7 +85,13 @@ export class InlineChannel implements Channel {
 
   /** What the device may wait for, with these grants. */
   awaitable(grants: readonly GrantedFd[]): Awaitable | undefined {
-    return awaitableOf(this.#device.facts.manifest, grants);
+    const device = this.#device;
+    return awaitableOf(device.facts.manifest, grants, (index) => device.connectionOf(index));
+  }
+
+  /** Has `listener` called before the device closes a connection. */
+  beforeClose(listener: (fd: number) => void): void {
+    this.#device.beforeClose(listener);
   }
 
   /**

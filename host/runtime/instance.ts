@@ -44,6 +44,10 @@ export interface World {
   attach(instance: WebAssembly.Instance, memory: LinearMemory, say: Say): void;
   /** Closes what the module opened itself, if its process goes on without it. */
   release?(): void;
+  /** The connection that the module accepted from its n-th capability, if there is one now. */
+  connectionOf?(index: number): number | undefined;
+  /** Has `listener` called before a connection is closed. */
+  beforeClose?(listener: (fd: number) => void): void;
 }
 
 /** All that a module exports, for the Forwarder. */
@@ -177,6 +181,16 @@ export class DeviceInstance {
     throw new DeviceFault(
       `attention: ${config} bytes of config space at ${at} are not in its memory`,
     );
+  }
+
+  /** The connection that was accepted from the n-th capability, if there is one now. */
+  connectionOf(index: number): number | undefined {
+    return this.#world?.connectionOf?.(index);
+  }
+
+  /** Has `listener` called before the module closes a connection. */
+  beforeClose(listener: (fd: number) => void): void {
+    this.#world?.beforeClose?.(listener);
   }
 
   /** Gives up what the module opened; nothing of it may be called any more. */

@@ -65,7 +65,9 @@ function run(channel: SocketChannel, setup: DeviceSetup): never {
   );
   const headers = { requests: channel.incoming, replies: channel.outgoing };
   const dispatcher = new Dispatcher(device, headers);
-  const awaitable = awaitableOf(device.facts.manifest, setup.grants);
+  const awaitable = awaitableOf(device.facts.manifest, setup.grants, (index) =>
+    device.connectionOf(index),
+  );
   device.say = (line) => channel.say(line);
   const report = lockDown(setup, device.facts.imports);
   dispatcher.start(setup.options);

@@ -99,6 +99,7 @@ export class GrantedFiles implements World {
 
   /** A connection from the n-th capability, counted from 0, is n descriptors behind this one. */
   readonly #connectionFdFirst: number;
+  #beforeClose: (fd: number) => void = () => {};
   /** What random_get() reads from: the first grant that links it. */
   readonly #random: OpenFile | undefined;
   readonly #stat = new Stat();
@@ -136,8 +137,18 @@ export class GrantedFiles implements World {
   /** Closes the connections that the module did not. */
   release(): void {
     for (const file of this.#files.splice(this.#connectionFdFirst)) {
-      if (file !== undefined) closeConnection(file.fd);
+      if (file === undefined) continue;
+      this.#beforeClose(file.fd);
+      closeConnection(file.fd);
     }
+  }
+
+  connectionOf(index: number): number | undefined {
+    return this.#files[this.#connectionFdFirst + index]?.fd;
+  }
+
+  beforeClose(listener: (fd: number) => void): void {
+    this.#beforeClose = listener;
   }
 
   attach(_instance: WebAssembly.Instance, memory: LinearMemory, say: Say = () => {}): void {
@@ -242,6 +253,7 @@ export class GrantedFiles implements World {
     const refused = this.#use(fd, "fd_close");
     if (refused) return refused;
     this.#files[fd] = undefined;
+    this.#beforeClose(this.#fd);
     return this.#done(closeConnection(this.#fd));
   }
 

@@ -128,18 +128,21 @@ export const GRANT_KINDS = {
   unix: {
     what: "PATH",
     isMade: true,
+    isAwaitable: true,
     stays: ["listen"],
     words: { connect: ["connect"], listen: ["listen"] },
     links: { connect: stream, listen: accepted },
   },
   tty: {
     what: "PATH",
+    isAwaitable: true,
     words: { ro: ["read"], wo: ["write"], rw: ["read", "write"] },
     links: terminal,
   },
   tap: {
     what: "IFNAME",
     isMade: true,
+    isAwaitable: true,
     stays: ["read", "write"],
     words: { "": ["read", "write"] },
     links: { read: packets, write: packets },

@@ -1,6 +1,7 @@
 // Sockets of devices in whole machines: who connects is served, also while a device is dead, and
 // nothing is left behind.
 
+import { randomBytes } from "node:crypto";
 import fs from "node:fs";
 import net from "node:net";
 import os from "node:os";
@@ -35,9 +36,33 @@ const SOURCE = `
   }
   register(new Teller());`;
 
+/** An entropy device that has nothing but what its peers send: without them its requests wait. */
+const WAITER_SOURCE = `
+  import { capability, Chain, Device, register, Rights } from "bulkhead/sdk";
+
+  const port = capability.unix("port", Rights.Connect | Rights.Listen);
+
+  class Waiter extends Device {
+    constructor() {
+      super(4, [64]);
+    }
+
+    serve(queue: u32, chain: Chain): void {
+      while (port.accept()) {
+        if (chain.writeFrom(port, chain.writable) > 0) return;
+        if (port.again) break;
+        port.close();
+      }
+      port.awaitReadable();
+      chain.wait();
+    }
+  }
+  register(new Waiter());`;
+
 const directory = fs.mkdtempSync(path.join(os.tmpdir(), "bulkhead-port-"));
 fs.chmodSync(directory, 0o755);
 const MODULE = path.join(directory, "teller.wasm");
+const WAITER = path.join(directory, "waiter.wasm");
 const LISTEN = path.join(directory, "listen.socket");
 const CONNECT = path.join(directory, "connect.socket");
 const GUEST = ["-p", "bench seconds=600 depth=1 request=64 timeout=60"];
@@ -89,7 +114,12 @@ async function comesAndGoes(machine: VmmProcess): Promise<void> {
 const unix = suite("unix");
 
 unix.before(async () => {
-  fs.writeFileSync(MODULE, (await compileDevice("/nowhere/teller.ts", { source: SOURCE })).module);
+  for (const [file, source] of [
+    [MODULE, SOURCE],
+    [WAITER, WAITER_SOURCE],
+  ] as const) {
+    fs.writeFileSync(file, (await compileDevice("/nowhere/device.ts", { source })).module);
+  }
 });
 unix.after(() => fs.rmSync(directory, { recursive: true }));
 
@@ -144,6 +174,29 @@ unix("a confined device that was connected is connected again after it died", as
   });
   server.close();
 });
+
+/** What a guest wants that reads from visitors, and they bring. */
+const WANTED_BYTES = 20_000;
+const WAITING = ["-p", `bytes=${WANTED_BYTES} request=64 depth=4 timeout=60`];
+const WAITER_LISTENS = ["--device", WAITER, "--grant", `waiter0.port=unix:${LISTEN}:listen`];
+
+/** The guest gets what three visitors bring one after the other, and no sooner. */
+async function bring(machine: VmmProcess): Promise<void> {
+  await machine.until(() => machine.events("vmm-ready").length === 1);
+  const visitors = [1, 2, 3].map(() => net.connect(LISTEN).on("error", () => {}));
+  for (const visitor of visitors) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    assert.not.match(machine.text, /passed/);
+    visitor.end(randomBytes(WANTED_BYTES * 0.4));
+  }
+  await machine.exit;
+  assert.match(machine.text, /1 passed, 0 failed: PASS/);
+}
+
+for (const isolation of ["process", "inline"]) {
+  const args = [...WAITER_LISTENS, ...WAITING, "--isolation", isolation];
+  guestTest(`requests wait until somebody connects and sends (${isolation})`, args, bring);
+}
 
 unix("a VM whose device has nobody to connect to is not started", async () => {
   const reason = whyNoKvm();
