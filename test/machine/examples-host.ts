@@ -13,13 +13,19 @@ const DIST = fileURLToPath(new URL("../..", import.meta.url));
 /** A guest that oopses reboots at once, instead of staying there until its time is over. */
 const PARAMETERS = "console=ttyS0 quiet oops=panic panic=-1";
 
-function device(name: string, ...options: string[]): string[] {
+/** An example with options, and what follows it: grants. */
+function device(name: string, options: string[] = [], grants: string[] = []): string[] {
   const module = path.join(DIST, "devices", "examples", `${name}.wasm`);
-  return ["--device", [module, ...options].join(",")];
+  const granted = grants.flatMap((grant) => ["--grant", `${name}0.${grant}`]);
+  return ["--device", [module, ...options].join(","), ...granted];
 }
 
 const [, , kernel, initrd] = process.argv;
-const devices = [device("ramdisk", "size=2M"), device("echo")];
+const devices = [
+  device("ramdisk", ["size=2M"]),
+  device("echo"),
+  device("mixer", [], ["one=file:/dev/urandom:ro", "other=file:/dev/random:ro"]),
+];
 const bulkhead = spawn(
   process.execPath,
   [

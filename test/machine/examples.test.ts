@@ -44,6 +44,14 @@ if (unavailable === undefined) {
     assert.equal(said(result, "echo"), ["same"]);
   });
 
+  test("a stock kernel gets random bytes from the mixer", () => {
+    assert.match(result.output, /^guest: rng_current virtio_rng\.0/m);
+    const [line = ""] = said(result, "mixer");
+    const [read, gzipped] = (line.match(/\d+/g) ?? []).map(Number);
+    assert.is(read, 4096);
+    assert.ok(gzipped! > read!, `${gzipped} bytes gzipped`);
+  });
+
   test("a stock kernel is done with all of them, and powers off", () => {
     assert.match(result.output, /^guest: done/m);
     assert.is(result.status, 0);
