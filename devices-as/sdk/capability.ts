@@ -36,6 +36,16 @@ export enum Kind {
   Tap = 6,
 }
 
+/** Whether a device can do without a capability. */
+export enum Need {
+  Required = 1,
+  /**
+   * The device starts without it, too, and then each call on it fails: File and its like say so by
+   * their errno, of a clock `granted` tells before it is asked for the time.
+   */
+  Optional = 0,
+}
+
 /** One declaration, as describe.ts lays it out: name │ kind │ rights │ required. */
 @unmanaged
 export class Declaration {
@@ -49,26 +59,26 @@ export class Declaration {
 export const declarations: usize = memory.data(8 * offsetof<Declaration>());
 export let declarationCount: u32 = 0;
 
-function declare_(name: string, kind: Kind, rights: Rights, required: bool): u32 {
+function declare_(name: string, kind: Kind, rights: Rights, need: Need): u32 {
   assert(declarationCount < CAPABILITIES_MAX, "too many capabilities");
   const at = changetype<Declaration>(declarations + declarationCount * offsetof<Declaration>());
   at.name = changetype<usize>(name);
   at.kind = kind;
   at.rights = rights;
-  at.required = required;
+  at.required = need;
   return FD_FIRST + declarationCount++;
 }
 
 /** Declarations of capabilities; call them at the top level of a device's source. */
 export namespace capability {
-  /** A file that the user must grant under `name`: `file:PATH:ro|wo|rw|ap`. */
-  export function file(name: string, rights: Rights): File {
-    return new File(declare_(name, Kind.File, rights, true));
+  /** A file that the user grants under `name`: `file:PATH:ro|wo|rw|ap`. */
+  export function file(name: string, rights: Rights, need: Need = Need.Required): File {
+    return new File(declare_(name, Kind.File, rights, need));
   }
 
-  /** A clock that the user must grant under `name`: `clock:monotonic` or `clock:realtime`. */
-  export function clock(name: string): Clock {
-    declare_(name, Kind.Clock, Rights.Read, true);
+  /** A clock that the user grants under `name`: `clock:monotonic` or `clock:realtime`. */
+  export function clock(name: string, need: Need = Need.Required): Clock {
+    declare_(name, Kind.Clock, Rights.Read, need);
     return new Clock();
   }
 
@@ -76,23 +86,23 @@ export namespace capability {
    * A unix socket: `unix:PATH:connect` or `unix:PATH:listen`. Where both are asked for, the user
    * chooses; accept() is then what tells.
    */
-  export function unix(name: string, rights: Rights): Unix {
-    return new Unix(declare_(name, Kind.Unix, rights, true), (rights & Rights.Listen) != 0);
+  export function unix(name: string, rights: Rights, need: Need = Need.Required): Unix {
+    return new Unix(declare_(name, Kind.Unix, rights, need), (rights & Rights.Listen) != 0);
   }
 
   /** A terminal: `tty:PATH:ro|wo|rw`. */
-  export function tty(name: string, rights: Rights): Tty {
-    return new Tty(declare_(name, Kind.Tty, rights, true));
+  export function tty(name: string, rights: Rights, need: Need = Need.Required): Tty {
+    return new Tty(declare_(name, Kind.Tty, rights, need));
   }
 
   /** A network interface of the host: `tap:IFNAME`. */
-  export function tap(name: string): Tap {
-    return new Tap(declare_(name, Kind.Tap, Rights.Read | Rights.Write, true));
+  export function tap(name: string, need: Need = Need.Required): Tap {
+    return new Tap(declare_(name, Kind.Tap, Rights.Read | Rights.Write, need));
   }
 
   /** The host's random numbers: `random:urandom`. */
-  export function random(name: string): Random {
-    declare_(name, Kind.Random, Rights.Read, true);
+  export function random(name: string, need: Need = Need.Required): Random {
+    declare_(name, Kind.Random, Rights.Read, need);
     return new Random();
   }
 }

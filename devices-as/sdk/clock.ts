@@ -8,6 +8,11 @@ const TIME: usize = memory.data(8, 8);
 /** A granted clock: `clock:monotonic`, or `clock:realtime` that also tells the time of day. */
 @final
 export class Clock {
+  /** Whether there is one: always, unless its declaration says Need.Optional. */
+  get granted(): bool {
+    return clock_time_get(CLOCKID_MONOTONIC, 1, TIME) == 0;
+  }
+
   /** Nanoseconds since some moment before the device started; it never goes back. */
   now(): u64 {
     return time(CLOCKID_MONOTONIC);

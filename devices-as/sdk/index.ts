@@ -1,5 +1,5 @@
 // What a device author imports. Everything else in this folder is the SDK's own affair.
-export { capability, Rights } from "./capability";
+export { capability, Need, Rights } from "./capability";
 export { CHAIN_BYTES_MAX, Chain } from "./chain";
 export { Clock } from "./clock";
 export { ConfigBytes, configBytes, configSpace } from "./config";

@@ -52,6 +52,11 @@ export class TextOption extends Option {
   readonly bytes: StaticArray<u8> = new StaticArray<u8>(TEXT_BYTES_MAX);
   length: u32 = 0;
 
+  /** The text as a string, which is allocated: ask in Device.start(). */
+  toString(): string {
+    return String.UTF8.decodeUnsafe(changetype<usize>(this.bytes), this.length);
+  }
+
   @unsafe
   set(number: u64, text: usize, bytes: u32): void {
     assert(bytes <= TEXT_BYTES_MAX, "a text longer than the contract has");

@@ -10,7 +10,7 @@ import { Conversation, pattern, ScriptedFile } from "../runtime/support.js";
 /** Compiles a device whose serve() has the body `serve`. */
 function compile(serve: string, { top = "", features = "0" } = {}) {
   const source = `
-    import { capability, Chain, Device, option, register, Rights } from "bulkhead/sdk";
+    import { capability, Chain, Device, Need, option, register, Rights } from "bulkhead/sdk";
     ${top}
     class Test extends Device {
       constructor() { super(42, [8, 256], ${features}); }
@@ -68,6 +68,31 @@ const OPTIONS = `
 const TELL = `
   chain.write<u64>(rate.value); chain.write<bool>(verbose.value);
   for (let i: u32 = 0; i < serial.length; i++) chain.write<u8>(serial.bytes[i]);`;
+
+test("A capability may be optional, and a clock knows whether it was granted", async () => {
+  const top = 'const clock = capability.clock("now", Need.Optional);';
+  const serve = "chain.write<bool>(clock.granted);";
+  const { module, manifest } = await compile(serve, { top });
+  const { name, kind, rights, required } = manifest.capabilities[0]!;
+  assert.equal([name, kind, rights, required], ["now", "clock", ["read"], false]);
+  const grant = { name: "now", kind: "clock" as const, rights: ["read" as const], fd: NO_FD };
+  const answers = [[], [{ ...grant, clock: "monotonic" as const }]].map((grants) => {
+    const world = new GrantedFiles(manifest, grants);
+    return Conversation.started(module, world).ask({ id: 1, capacity: 1 })[0]?.bytes[0];
+  });
+  assert.equal(answers, [0, 1]);
+});
+
+test("TextOption.toString() is the text", async () => {
+  const top = 'const serial = option.text("serial");';
+  const serve = 'chain.writeText("<" + serial.toString() + ">", chain.writable);';
+  const { module, manifest } = await compile(serve, { top });
+  const texts = [{ serial: "grüße" }, {}].map((given) => {
+    const conversation = Conversation.started(module, undefined, resolveOptions(manifest, given));
+    return Buffer.from(conversation.ask({ id: 1, capacity: 9 })[0]!.bytes).toString();
+  });
+  assert.equal(texts, ["<grüße>", "<>\0\0\0\0\0\0\0"]);
+});
 
 test("An option has its default until the user sets it", async () => {
   const { module } = await compile(TELL, { top: OPTIONS });
