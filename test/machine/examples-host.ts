@@ -5,6 +5,9 @@
 //   node examples-host.js KERNEL INITRD
 
 import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import fs from "node:fs";
+import os from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -20,11 +23,23 @@ function device(name: string, options: string[] = [], grants: string[] = []): st
   return ["--device", [module, ...options].join(","), ...granted];
 }
 
+const BLOCK_BYTES = 4096;
+const BLOCKS = 16;
+
+const directory = fs.mkdtempSync(path.join(os.tmpdir(), "bulkhead-examples-"));
+const image = path.join(directory, "image");
+fs.writeFileSync(image, "example\n".repeat((BLOCKS * BLOCK_BYTES) / 8));
+
 const [, , kernel, initrd] = process.argv;
 const devices = [
   device("ramdisk", ["size=2M"]),
   device("echo"),
   device("mixer", [], ["one=file:/dev/urandom:ro", "other=file:/dev/random:ro"]),
+  device(
+    "flaky",
+    ["rate=300", "errors=read", "latency=2"],
+    [`image=file:${image}:rw`, "time=clock:monotonic"],
+  ),
 ];
 const bulkhead = spawn(
   process.execPath,
@@ -37,4 +52,7 @@ const bulkhead = spawn(
 bulkhead.stdout.setEncoding("utf8").on("data", (text: string) => process.stdout.write(text));
 bulkhead.once("close", (status) => {
   process.exitCode = status ?? 1;
+  const last = fs.readFileSync(image).subarray(-BLOCK_BYTES);
+  console.log(`host: flaky has ${createHash("sha256").update(last).digest("hex")}`);
+  fs.rmSync(directory, { recursive: true });
 });

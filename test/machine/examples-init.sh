@@ -55,9 +55,28 @@ mixer() {
   echo "guest: mixer $(stat -c %s /sample) bytes, gzipped $(gzip -c /sample | wc -c)"
 }
 
+# Reads every block by itself, around the page cache, and writes the last one.
+flaky() {
+  name=$(disk flaky)
+  blocks=$(($(cat "/sys/block/$name/size") / 8))
+  yes example | head -c 4096 >/block
+  failed=0 same=0
+  for i in $(seq 0 $((blocks - 1))); do
+    if ! dd if="/dev/$name" of=/read bs=4k count=1 skip="$i" iflag=direct 2>/dev/null; then
+      failed=$((failed + 1))
+    elif [ "$(compare /block /read)" = same ]; then
+      same=$((same + 1))
+    fi
+  done
+  echo "guest: flaky $failed of $blocks failed, $same were right"
+  dd if=/written of="/dev/$name" bs=4k count=1 seek=$((blocks - 1)) conv=fsync 2>/dev/null
+  echo "guest: flaky written $(head -c 4096 /written | sha256sum | cut -c1-64)"
+}
+
 ramdisk
 echo_
 mixer
+flaky
 
 grep -i virtio /proc/interrupts | sed 's/^/guest: interrupts /'
 echo "guest: done"

@@ -52,6 +52,16 @@ if (unavailable === undefined) {
     assert.ok(gzipped! > read!, `${gzipped} bytes gzipped`);
   });
 
+  test("a stock kernel sees the errors of the flaky disk, and the rest of it as it is", () => {
+    const [read = "", written = ""] = said(result, "flaky");
+    const [failed, of, right] = (read.match(/\d+/g) ?? []).map(Number);
+    assert.is(of, 16);
+    assert.ok(failed! > 0 && failed! < of!, read);
+    assert.is(right, of! - failed!);
+    const hash = /^host: flaky has (\w{64})/m.exec(result.output)?.[1];
+    assert.is(written, `written ${hash}`);
+  });
+
   test("a stock kernel is done with all of them, and powers off", () => {
     assert.match(result.output, /^guest: done/m);
     assert.is(result.status, 0);

@@ -72,7 +72,7 @@ test("mixer ends rather than hand out what one source granted twice makes: zeros
   assert.throws(() => same.request(REQUESTQ, "", 1), TRAP);
 });
 
-test("mixer gives a driver that offers much one buffer full, and one that offers none nothing", () => {
+test("mixer gives a driver that offers much one buffer full, others what they want", () => {
   const device = open(endless(1), endless(2));
   assert.is(device.request(REQUESTQ, "", 1024 * 1024).length, 4096);
   assert.is(device.request(REQUESTQ).length, 0);
