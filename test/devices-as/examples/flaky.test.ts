@@ -169,10 +169,11 @@ test("flaky says what is wrong with its options, and does not start", () => {
     { errors: "reads" },
     { errors: "read+" },
     { latency: 20 },
-    { latency: 3_600_001 },
   ]) {
     assert.throws(() => open(options), /^start: unreachable/, JSON.stringify(options));
   }
+  assert.throws(() => slow({ latency: 3_600_001 }), /^start: unreachable/);
+  slow({ latency: 3_600_000 });
 });
 
 test("flaky answers what is not on its disk with IOERR, and the image does not grow", () => {
