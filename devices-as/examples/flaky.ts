@@ -12,8 +12,8 @@ import {
   CHAIN_BYTES_MAX,
   Chain,
   configSpace,
+  demand,
   Device,
-  log,
   Need,
   option,
   register,
@@ -75,9 +75,9 @@ class Flaky extends Device {
   start(): void {
     config.capacity = image.size / SECTOR_BYTES;
     this.failing = failingTypes();
-    need(rate.value <= 1000, "rate: of 1000 requests, so at most 1000");
-    need(latency.value <= LATENCY_MS_MAX, "latency: in milliseconds, at most an hour");
-    need(latency.value == 0 || time.granted, "latency: needs a clock, --grant ID.time=clock:…");
+    demand(rate.value <= 1000, "rate: of 1000 requests, so at most 1000");
+    demand(latency.value <= LATENCY_MS_MAX, "latency: in milliseconds, at most an hour");
+    demand(latency.value == 0 || time.granted, "latency: needs a clock, --grant ID.time=clock:…");
     this.reset();
   }
 
@@ -158,12 +158,6 @@ class Flaky extends Device {
   }
 }
 
-/** What the user set makes no sense: the log says why, and the VM does not start. */
-function need(isRight: bool, why: string): void {
-  if (!isRight) log(why);
-  assert(isRight, why);
-}
-
 /** The types of requests that `errors` names, one bit each; without it, all that can fail. */
 function failingTypes(): u32 {
   if (errors.length == 0) return bitOf("read") | bitOf("write") | bitOf("flush");
@@ -176,7 +170,7 @@ function failingTypes(): u32 {
 function bitOf(word: string): u32 {
   if (word == "read") return 1 << VIRTIO_BLK_T_IN;
   if (word == "write") return 1 << VIRTIO_BLK_T_OUT;
-  need(word == "flush", "errors: read, write, flush, or some of them with + in between");
+  demand(word == "flush", "errors: read, write, flush, or some of them with + in between");
   return 1 << VIRTIO_BLK_T_FLUSH;
 }
 

@@ -6,8 +6,8 @@ import {
   CHAIN_BYTES_MAX,
   Chain,
   configSpace,
+  demand,
   Device,
-  log,
   option,
   register,
   VIRTIO_BLK_F_FLUSH,
@@ -62,9 +62,8 @@ class RamDisk extends Device {
 
   /** The user's size is known: the only allocation that there ever is. */
   start(): void {
-    const isValid = size.value <= SIZE_MAX && size.value % SECTOR_BYTES == 0;
-    if (!isValid) log("size: at most 12M, in sectors of 512 bytes");
-    assert(isValid);
+    demand(size.value <= SIZE_MAX, "size: at most 12M");
+    demand(size.value % SECTOR_BYTES == 0, "size: not in sectors of 512 bytes");
     this.disk = new StaticArray<u8>(<i32>size.value);
     config.capacity = size.value / SECTOR_BYTES;
   }

@@ -7,7 +7,7 @@ export { Awaitable, Descriptor } from "./descriptor";
 export { Device, register } from "./device";
 export { File } from "./file";
 export { log, logLine } from "./log";
-export { FlagOption, NumberOption, option, TextOption } from "./option";
+export { demand, FlagOption, NumberOption, option, TextOption } from "./option";
 export { Random } from "./random";
 export { Tap } from "./tap";
 export { Tty } from "./tty";

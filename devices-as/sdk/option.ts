@@ -1,6 +1,8 @@
 // Options: what the user may set on the command line, `--device ./mine.wasm,rate=100,verbose`. They
 // are declared at the top level of a device's source, and known from Device.start() on.
 
+import { log } from "./log";
+
 /** Options that one device may declare. */
 const OPTIONS_MAX: u32 = 16;
 
@@ -113,4 +115,14 @@ export namespace option {
     declare_(name, Type.Text, made);
     return made;
   }
+}
+
+/**
+ * What the user set must make sense: where it does not, the log says why, in a release build as
+ * well, and the VM does not start. For Device.start(), where the options are known.
+ */
+export function demand(isRight: bool, why: string): void {
+  if (isRight) return;
+  log(why);
+  unreachable();
 }

@@ -83,6 +83,17 @@ test("A capability may be optional, and a clock knows whether it was granted", a
   assert.equal(answers, [0, 1]);
 });
 
+test("demand() says in the log what is wrong, and ends the device", async () => {
+  const top = 'import { demand } from "bulkhead/sdk";';
+  const serve = 'demand(chain.readable < 2, "too many"); chain.write<u8>(1);';
+  const { module, manifest } = await compile(serve, { top });
+  const conversation = Conversation.started(module, new GrantedFiles(manifest, []));
+  assert.is(conversation.ask({ id: 1, readable: pattern(1), capacity: 1 }).length, 1);
+  conversation.send([{ id: 2, readable: pattern(2), capacity: 1 }]);
+  const said = conversation.receive().map(({ text }) => text);
+  assert.equal(said, ["too many", "serve: unreachable"]);
+});
+
 test("TextOption.toString() is the text", async () => {
   const top = 'const serial = option.text("serial");';
   const serve = 'chain.writeText("<" + serial.toString() + ">", chain.writable);';
