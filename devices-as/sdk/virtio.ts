@@ -44,3 +44,12 @@ export const VIRTIO_BLK_ID_BYTES: u32 = 20;
 
 /** As in linux/virtio_console.h (virtio v1.2 §5.3.3). */
 export const VIRTIO_CONSOLE_F_SIZE: u64 = 0;
+
+/** What a driver selects in the config space of linux/virtio_input.h (virtio v1.2 §5.8.2). */
+export const VIRTIO_INPUT_CFG_UNSET: u8 = 0;
+export const VIRTIO_INPUT_CFG_ID_NAME: u8 = 1;
+export const VIRTIO_INPUT_CFG_ID_SERIAL: u8 = 2;
+export const VIRTIO_INPUT_CFG_ID_DEVIDS: u8 = 3;
+export const VIRTIO_INPUT_CFG_PROP_BITS: u8 = 0x10;
+export const VIRTIO_INPUT_CFG_EV_BITS: u8 = 0x11;
+export const VIRTIO_INPUT_CFG_ABS_INFO: u8 = 0x12;

@@ -15,7 +15,7 @@ if (unavailable === undefined) {
     const ours = [...source.matchAll(/^export const (\w+): u\d+ = (\w+);$/gm)];
     assert.is(ours.length, source.match(/^export/gm)?.length, "one is not looked at");
     const theirs = headerValues(
-      ["ids", "blk", "console"].map((name) => `linux/virtio_${name}.h`),
+      ["ids", "blk", "console", "input"].map((name) => `linux/virtio_${name}.h`),
       ours.map(([, name]) => name!),
     );
     for (const [, name, value] of ours) assert.is(theirs.get(name!), BigInt(value!), name);

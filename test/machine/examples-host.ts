@@ -7,6 +7,7 @@
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import fs from "node:fs";
+import net from "node:net";
 import os from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -28,6 +29,7 @@ const BLOCKS = 16;
 
 const directory = fs.mkdtempSync(path.join(os.tmpdir(), "bulkhead-examples-"));
 const image = path.join(directory, "image");
+const keys = path.join(directory, "keys");
 fs.writeFileSync(image, "example\n".repeat((BLOCKS * BLOCK_BYTES) / 8));
 
 const [, , kernel, initrd] = process.argv;
@@ -40,6 +42,7 @@ const devices = [
     ["rate=300", "errors=read", "latency=2"],
     [`image=file:${image}:rw`, "time=clock:monotonic"],
   ),
+  device("keyboard", [], [`typist=unix:${keys}:listen`]),
 ];
 const bulkhead = spawn(
   process.execPath,
@@ -49,7 +52,25 @@ const bulkhead = spawn(
   ],
   { stdio: ["ignore", "pipe", "inherit"] },
 );
-bulkhead.stdout.setEncoding("utf8").on("data", (text: string) => process.stdout.write(text));
+
+/** Connects and types each of `texts` on a connection of its own, one after the other. */
+function type([text, ...texts]: string[]): void {
+  if (text === undefined) return;
+  net
+    .connect(keys)
+    .on("close", () => type(texts))
+    .resume()
+    .end(text);
+}
+
+let output = "";
+bulkhead.stdout.setEncoding("utf8").on("data", (text: string) => {
+  process.stdout.write(text);
+  const isListening = () => output.includes("guest: keyboard listens");
+  const wasListening = isListening();
+  output += text;
+  if (isListening() && !wasListening) type(["H", "i\n"]);
+});
 bulkhead.once("close", (status) => {
   process.exitCode = status ?? 1;
   const last = fs.readFileSync(image).subarray(-BLOCK_BYTES);

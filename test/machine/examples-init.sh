@@ -73,10 +73,22 @@ flaky() {
   echo "guest: flaky written $(head -c 4096 /written | sha256sum | cut -c1-64)"
 }
 
+# Waits for the events of "Hi" and Enter, which the host types when it reads that it may.
+keyboard() {
+  echo "guest: keyboard $(cat /sys/class/input/event0/device/name)"
+  exec 4</dev/input/event0
+  echo "guest: keyboard listens"
+  timeout 60 head -c $((14 * 24)) <&4 >/events
+  exec 4<&-
+  # struct input_event is a time of 16 bytes, type, code and value (linux/input.h).
+  echo "guest: keyboard $(od -A n -v -t u2 -w24 /events | awk '{ print $9, $10, $11 }' | xargs)"
+}
+
 ramdisk
 echo_
 mixer
 flaky
+keyboard
 
 grep -i virtio /proc/interrupts | sed 's/^/guest: interrupts /'
 echo "guest: done"

@@ -62,6 +62,15 @@ if (unavailable === undefined) {
     assert.is(written, `written ${hash}`);
   });
 
+  test("a stock kernel hears what two typists type who connect one after the other", () => {
+    const shift = (value: number) => `1 42 ${value}`;
+    const tap = (code: number) => [`1 ${code} 1`, "0 0 0", `1 ${code} 0`];
+    const h = [shift(1), ...tap(35), shift(0), "0 0 0"];
+    const [i, enter] = [23, 28].map((code) => [...tap(code), "0 0 0"]);
+    const events = [...h, ...i!, ...enter!].join(" ");
+    assert.equal(said(result, "keyboard"), ["Bulkhead keyboard", "listens", events]);
+  });
+
   test("a stock kernel is done with all of them, and powers off", () => {
     assert.match(result.output, /^guest: done/m);
     assert.is(result.status, 0);
