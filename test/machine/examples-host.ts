@@ -11,6 +11,7 @@ import net from "node:net";
 import os from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import { withoutSigns } from "./tries.js";
 
 const DIST = fileURLToPath(new URL("../..", import.meta.url));
 
@@ -66,7 +67,7 @@ function type([text, ...texts]: string[]): void {
 let output = "";
 bulkhead.stdout.setEncoding("utf8").on("data", (text: string) => {
   process.stdout.write(text);
-  const isListening = () => output.includes("guest: keyboard listens");
+  const isListening = () => withoutSigns(output).includes("guest: keyboard listens");
   const wasListening = isListening();
   output += text;
   if (isListening() && !wasListening) type(["H", "i\n"]);

@@ -6,6 +6,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { note, skip } from "../support/skip.js";
 import { type Job, type JobResult, machineUnavailable, runInMachine } from "./machine.js";
+import { withoutSigns } from "./tries.js";
 
 const examples: Job = {
   command: ({ node, checkout, kernel, examplesInitrd }) => {
@@ -21,7 +22,7 @@ const examples: Job = {
 
 /** What the guest says of `device`, line by line. */
 function said({ output }: JobResult, device: string): string[] {
-  const lines = output.replaceAll("\r", "").split("\n");
+  const lines = withoutSigns(output).replaceAll("\r", "").split("\n");
   const start = `guest: ${device} `;
   return lines.filter((line) => line.startsWith(start)).map((line) => line.slice(start.length));
 }

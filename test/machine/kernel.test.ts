@@ -13,6 +13,7 @@ import {
   type Place,
   runInMachine,
 } from "./machine.js";
+import { withoutSigns } from "./tries.js";
 
 /**
  * A guest reads 64 bytes at a time, so a MiB is 16,384 requests and interrupts. On an emulated host
@@ -41,7 +42,7 @@ function stockKernel(isolation: string): Job {
 
 /** What the guest says of itself, as guest-init.sh prints it. */
 function guestLines({ output }: JobResult): string[] {
-  return output
+  return withoutSigns(output)
     .replaceAll("\r", "")
     .split("\n")
     .filter((line) => line.startsWith("guest: "));

@@ -1,6 +1,13 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { complaint, emulatorSymptom, GUEST_TRIES_MAX, HOSTS_MAX, Tries } from "./tries.js";
+import {
+  complaint,
+  emulatorSymptom,
+  GUEST_TRIES_MAX,
+  HOSTS_MAX,
+  Tries,
+  withoutSigns,
+} from "./tries.js";
 
 /** What a guest wrote that got an interrupt twice, shortened. */
 const OOPS = `# rng0: confined in process 127: 12 system calls, 5 descriptors, 0 W+X pages, 905 ms
@@ -135,6 +142,12 @@ test("a job that had failed before its host vanished does not run again", () => 
   assert.match(notes[0]!, /^job 0 had failed before: driver bug: /);
   assert.equal(tries.left(), []);
   assert.is(tries.result(0)!.status, 137);
+});
+
+test("withoutSigns() joins what a sign of life has cut", () => {
+  const cut = "guest: keyboar[    7.945450] guest: alive, 7 bytes\r\nd\r\n[    8.1] guest: alive\n";
+  assert.is(withoutSigns(cut), "guest: keyboard\r\n");
+  assert.is(withoutSigns("[    8.1] kernel: else\n"), "[    8.1] kernel: else\n");
 });
 
 test.run();

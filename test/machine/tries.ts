@@ -68,6 +68,14 @@ export function complaint(output: string): string | undefined {
 const ALIVE_SECONDS = 3;
 const ALIVE = /guest: alive/g;
 
+/** A sign with all that belongs to it: the kernel writes it whole, with the end of its line. */
+const SIGN = /\[ *\d+\.\d+\] guest: alive[^\r\n]*\r*\n/g;
+
+/** What a guest says, without its signs of life, which fall into the middle of other lines. */
+export function withoutSigns(output: string): string {
+  return output.replaceAll(SIGN, "");
+}
+
 /** Whether a guest that was killed for its time said nothing for at least half of that. */
 function fellSilent({ status, output, seconds }: JobResult): boolean {
   const isUnderWay = output.includes("guest: rng_current") && !output.includes("guest: done");
