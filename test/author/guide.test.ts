@@ -1,5 +1,5 @@
-// Every block of code in devices-as/GUIDE.md is used as its reader would use it, in order, in an empty
-// folder in which this package is installed. What a block is, its first line says:
+// Every block of code in devices-as/GUIDE.md is used as its reader would use it, in order, in an
+// empty folder in which this package is installed. What a block is, its first line says:
 //
 //   ```ts FILE, ```js FILE    is put into that file; a device is checked by the build that follows
 //   ```ts top                 declarations of a device, which is compiled
