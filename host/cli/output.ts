@@ -78,6 +78,9 @@ const WHAT_TO_DO: Readonly<Record<string, string>> = {
   ERR_MEMORY_LAYOUT: "give the guest more memory, as in: -m 1G",
   ERR_GRANT: "what a device asks for and under which name: bulkhead inspect KIND|FILE.wasm",
   ERR_MODULE: "what is in a module: bulkhead inspect FILE.wasm",
+  ERR_DEVICE_FAILED:
+    "its code ended itself: the lines above may say why, and a debug build says where;\n" +
+    "does it have the options that it needs? bulkhead inspect FILE.wasm",
   ERR_SANDBOX:
     "Bulkhead starts no device with less confinement than was asked for;\n" +
     "where a kernel lacks a piece, --allow-weak-sandbox starts without it, and says so",

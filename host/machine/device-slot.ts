@@ -4,6 +4,7 @@
 import { close } from "../ffi/libc.js";
 import type { Vm } from "../kvm/kvm.js";
 import { TraceMap, traceOf } from "../runtime/source-map.js";
+import { STATUS } from "../runtime/status.js";
 import { openGrants, rewindGrants } from "../sandbox/grant-open.js";
 import { fdsOf, type GrantedFd, type SocketFile } from "../sandbox/grants.js";
 import type { Manifest } from "../sandbox/manifest.js";
@@ -176,7 +177,9 @@ export class DeviceSlot {
     if ("exit" in end) this.#exit = end.exit;
     else this.#answered = end.answered;
     if (this.#exit === undefined || this.#answered === undefined) return undefined;
-    return { reason: this.#condemned ?? this.#exit.reason, answered: this.#answered };
+    const reason = this.#condemned ?? this.#exit.reason;
+    const trapped = this.#exit === INLINE_EXIT || this.#exit.status === STATUS.trapped;
+    return { reason, trapped, answered: this.#answered };
   }
 
   /**
@@ -223,5 +226,7 @@ export class DeviceSlot {
 /** How a device process ended, and how many requests it had answered. */
 export interface Death {
   reason: string;
+  /** Its module trapped, by what its process says. */
+  trapped: boolean;
   answered: number;
 }

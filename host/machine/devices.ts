@@ -2,7 +2,7 @@
 // start again, give up.
 
 import { Worker } from "node:worker_threads";
-import { assert, VmmError } from "../errors.js";
+import { assert, type ErrorCode, VmmError } from "../errors.js";
 import type { Vm } from "../kvm/kvm.js";
 import type { SocketFile } from "../sandbox/grants.js";
 import type { Proof } from "../sandbox/proof.js";
@@ -108,7 +108,7 @@ export class DeviceSet {
       clearInterval(timer);
       const id = this.#slots[found.device]?.config.id ?? "?";
       const detail = `${id} ended, and the VM that it runs in with it: ${found.reason}`;
-      this.#fail(detail);
+      this.#fail("ERR_SANDBOX", detail);
       this.#stop.request({ reason: "device-failed", detail });
       void this.#worker?.terminate();
     }, WATCHDOG_INTERVAL_MS);
@@ -131,7 +131,9 @@ export class DeviceSet {
   async ready(): Promise<void> {
     const timeout = setTimeout(() => {
       const late = this.#slots.filter((slot) => !slot.ready).map((slot) => slot.config.id);
-      this.#fail(`Device ${late.join(", ")} did not start within ${DEVICE_START_TIMEOUT_MS} ms`);
+      const who = `Device ${late.join(", ")}`;
+      const message = `${who} did not start within ${DEVICE_START_TIMEOUT_MS} ms`;
+      this.#fail("ERR_SANDBOX", message);
     }, DEVICE_START_TIMEOUT_MS);
     try {
       await this.#ready;
@@ -252,7 +254,8 @@ export class DeviceSet {
     if (!slot.ready) {
       const why =
         slot.lastLog === undefined ? "" : `: ${slot.lastLog.split(": device says: ").at(-1)}`;
-      this.#fail(`Device ${id} ended before it was ready: ${death.reason}${why}`);
+      const message = `Device ${id} ended before it was ready: ${death.reason}${why}`;
+      this.#fail(death.trapped ? "ERR_DEVICE_FAILED" : "ERR_SANDBOX", message);
       return;
     }
     const verdict = slot.restarts.died(death.answered);
@@ -284,8 +287,8 @@ export class DeviceSet {
       this.#stop.request({ reason: "device-failed", detail: `${id} ${text}` });
   }
 
-  #fail(message: string): void {
-    this.#settleReady?.reject(new VmmError("ERR_SANDBOX", message));
+  #fail(code: ErrorCode, message: string): void {
+    this.#settleReady?.reject(new VmmError(code, message));
   }
 
   #workerFailed(error: Error): void {

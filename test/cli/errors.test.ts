@@ -211,6 +211,23 @@ test("bulkhead explains a kernel that needs more memory than the guest has", () 
   assert.is(status, EXIT.usage);
 });
 
+for (const isolation of ["process", "inline"]) {
+  test(`bulkhead tells a device that refuses its option from a sandbox, ${isolation}`, () => {
+    const reason = whyNoKvm();
+    if (reason !== undefined) return skip(reason);
+    const module = new URL("../../devices/examples/ramdisk.wasm", import.meta.url).pathname;
+    const device = ["--device", `${module},size=13M`, "--isolation", isolation];
+    const { status, stderr } = bulkhead(["run", GUEST, ...device]);
+    assert.match(stderr, /ramdisk0: device says: .*size: at most 12/);
+    assert.match(
+      stderr,
+      /^Error: Device ramdisk0 ended before it was ready: .*start: unreachable/m,
+    );
+    assert.match(stderr, /^ {2}its code ended itself: the lines above may say why/m);
+    assert.is(status, EXIT.deviceFailed);
+  });
+}
+
 test("bulkhead explains a file that is no kernel", () => {
   const reason = whyNoKvm();
   if (reason !== undefined) return skip(reason);
