@@ -26,7 +26,7 @@ head -c "$bytes" /dev/hwrng >/sample
 after=$(cut -d' ' -f1 /proc/uptime)
 # What the kernel prints may fall into the middle of a line that is written to the terminal.
 kill $alive
-wait $alive
+wait $alive 2>/dev/null
 sleep 1
 echo "guest: read $(stat -c %s /sample) bytes from $before s to $after s"
 echo "guest: sha256 $(sha256sum /sample | cut -c1-64)"
