@@ -1,8 +1,8 @@
 // Every block of code in devices-as/GUIDE.md is used as its reader would use it, in order, in an
 // empty folder in which this package is installed. What a block is, its first line says:
 //
-//   ```ts FILE, ```js FILE    is put into that file; a device is checked by the build that follows
-//   ```ts top                 declarations of a device, which is compiled
+//   ```ts FILE, ```js FILE    is put into that file, which a later command must build or run
+//   ```ts top                 declarations of a device, which is compiled; functions take the chain
 //   ```sh                     must succeed; `sh fails` must not; `sh kvm` needs /dev/kvm
 //   ```text                   what the block before printed; … is anything
 //   ```text picture           a drawing
@@ -15,6 +15,16 @@ import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { compileDevice } from "../../host/author/device.js";
+import { DEATHS_MAX } from "../../host/machine/restart.js";
+import { checkImports } from "../../host/sandbox/grants.js";
+import * as manifest from "../../host/sandbox/manifest.js";
+import { OPTION_TEXT_BYTES_MAX } from "../../host/sandbox/options.js";
+import { SYSCALLS_MAX } from "../../host/sandbox/policy.js";
+import { MEMORY_PAGES_MAX } from "../../host/sandbox/sections.js";
+import { SPIN_CPU_MS_MAX } from "../../host/sandbox/watchdog.js";
+import { CONFIG_ANSWER_MS_MAX } from "../../host/virtio/config-writes.js";
+import { LINES_BURST_MAX, LINES_PER_SECOND_MAX } from "../../host/wire/line-log.js";
+import * as message from "../../host/wire/message.js";
 import { skip } from "../support/skip.js";
 
 const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
@@ -47,14 +57,18 @@ function patternOf(text: string): RegExp {
   return new RegExp(`^${escaped.map((part) => part.replaceAll(/ {2,}/g, " +")).join("[^]*")}$`);
 }
 
-/** A device around declarations. */
+/**
+ * A device around declarations. It calls their functions: the compiler does not look into what
+ * nobody calls.
+ */
 function around(declarations: string): string {
-  const names = "capability Chain configBytes configSpace Device option register Rights";
+  const names = "capability Chain configBytes configSpace Device Need option register Rights";
+  const functions = [...declarations.matchAll(/^function (\w+)/gm)].map(([, name]) => name);
   return `import { ${names.split(" ").join(", ")} } from "bulkhead/sdk";
     ${declarations}
     class Example extends Device {
       constructor() { super(42, [8]); }
-      serve(queue: u32, chain: Chain): void {}
+      serve(queue: u32, chain: Chain): void { ${functions.map((f) => `${f}(chain);`).join(" ")} }
     }
     register(new Example());`;
 }
@@ -85,17 +99,36 @@ function run(command: string): { status: number | null; output: string } {
 
 let printed: string | undefined;
 
+/** Files that no command has built or run since they were written: the lines of their blocks. */
+const unused = new Map<string, number>();
+
+/** A command that succeeded used the files that it builds, or runs. */
+function noteUse(command: string): void {
+  for (const [, file] of command.matchAll(/(?:bulkhead build|node --test|node) ([\w.-]+)/g)) {
+    unused.delete(file!);
+    if (!file!.endsWith(".ts")) continue;
+    const module = fs.readFileSync(path.join(folder, file!.replace(/\.ts$/, ".wasm")));
+    checkImports(manifest.inspectModule(module));
+  }
+}
+
 /** Uses one block; a kind of block that is not known is an error. */
-async function use({ info, text }: Block): Promise<void> {
+async function use({ line, info, text }: Block): Promise<void> {
   const before = printed;
   printed = undefined;
   if (/^(ts|js) [\w.-]+\.(ts|mjs)$/.test(info)) {
-    fs.writeFileSync(path.join(folder, info.slice(3)), text);
+    const file = info.slice(3);
+    assert.is(unused.get(file), undefined, `${file} is written again, and was not used`);
+    fs.writeFileSync(path.join(folder, file), text);
+    unused.set(file, line);
   } else if (info === "ts top") {
-    await compileDevice(path.join(folder, "example.ts"), { source: around(text) });
+    const source = around(text);
+    const { module } = await compileDevice(path.join(folder, "example.ts"), { source });
+    checkImports(manifest.inspectModule(module));
   } else if (info === "sh" || info === "sh fails" || info === "sh kvm") {
     const { status, output } = run(text);
     assert.is(status === 0, info !== "sh fails", `status ${status}: ${output}`);
+    if (status === 0) noteUse(text);
     printed = output;
   } else if (info === "text") {
     assert.match((before ?? "").trim(), patternOf(text));
@@ -113,7 +146,8 @@ const canRun = (() => {
   }
 })();
 
-const blocks = blocksOf(fs.readFileSync(GUIDE, "utf8"));
+const guide = fs.readFileSync(GUIDE, "utf8");
+const blocks = blocksOf(guide);
 install();
 
 test("the guide has code of every kind", () => {
@@ -134,9 +168,38 @@ for (const block of blocks) {
   else test(`the guide's block: ${what}`, () => use(block));
 }
 
+test("every file of the guide is built or run", () => {
+  assert.equal([...unused], []);
+});
+
 test("every block of the guide has its kind in its first line, and its end", () => {
-  const fences = fs.readFileSync(GUIDE, "utf8").match(/^```.*$/gm) ?? [];
+  const fences = guide.match(/^\s*(```|~~~).*$/gm) ?? [];
   assert.is(fences.length, 2 * blocks.length);
+});
+
+/** What the guide may say of, by name. */
+const LIMITS: Readonly<Record<string, unknown>> = {
+  ...manifest,
+  ...message,
+  CONFIG_ANSWER_MS_MAX,
+  DEATHS_MAX,
+  LINES_BURST_MAX,
+  LINES_PER_SECOND_MAX,
+  MEMORY_PAGES_MAX,
+  OPTION_TEXT_BYTES_MAX,
+  SPIN_CPU_MS_MAX,
+  SYSCALLS_MAX,
+};
+const UNITS: Readonly<Record<string, number>> = { KiB: 1024, MiB: 1024 * 1024 };
+
+test("every limit in the guide is what the code has", () => {
+  const rows = guide.slice(guide.indexOf("\n## Limits\n")).match(/^\| .*[^ |\n-].*$/gm) ?? [];
+  assert.ok(rows.length >= 16, `${rows.length} limits`);
+  for (const row of rows) {
+    const [, name, count, unit] = /\| `(\w+)` \| (\d+) ?(\w*)/.exec(row) ?? [];
+    assert.ok(name !== undefined && name in LIMITS, row);
+    assert.is(Number(count) * (UNITS[unit!] ?? 1), LIMITS[name], row);
+  }
 });
 
 test.run();
