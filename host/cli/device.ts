@@ -15,6 +15,7 @@ import {
 } from "../machine/config.js";
 import { DEVICES_MAX } from "../machine/layout.js";
 import {
+  type GrantKey,
   type GrantKind,
   type GrantSpec,
   type Key,
@@ -38,7 +39,7 @@ export interface DeviceSpec {
   grants: Record<string, GrantSpec>;
   /** Granted unless the user grants something else under the same name. */
   fallbacks: Record<string, GrantSpec>;
-  /** Set by words behind a module of one's own; what they may be is in its manifest. */
+  /** Set by words behind the module; what they may be is in its manifest. */
   options: Record<string, OptionWord>;
 }
 
@@ -79,31 +80,78 @@ export function grantFor(id: string, { name, ...asked }: Capability): string {
   return `${id}.${name}=${grantText({ ...asked, what: exampleOf(asked.kind) })}`;
 }
 
-function grantOf(key: Key, what: string): GrantSpec {
+function grantOf(key: GrantKey, what: string): GrantSpec {
   return { kind: key.kind, what, rights: key.rights };
 }
 
 function fallbacksOf(kind: Kind): Record<string, GrantSpec> {
-  const keys = Object.values(kind.keys).filter((key) => key.fallback !== undefined);
-  return Object.fromEntries(keys.map((key) => [key.grant, grantOf(key, key.fallback!)]));
+  const keys = Object.values(kind.keys).flatMap((key) => ("grants" in key ? key : []));
+  const granted = keys.filter((key) => key.fallback !== undefined);
+  return Object.fromEntries(granted.map((key) => [key.grants[0]!, grantOf(key, key.fallback!)]));
 }
 
-/** Parses the `key=value` words of one --device into grants. */
-function parseKeys(spec: string, words: string[], kind: Kind): Record<string, GrantSpec> {
-  const grants: Record<string, GrantSpec> = {};
-  for (const word of words) {
-    const equals = word.indexOf("=");
-    const name = equals === -1 ? word : word.slice(0, equals);
-    if (!Object.hasOwn(kind.keys, name)) {
-      throw malformed(spec, `unknown key "${name}", ${didYouMean(name, Object.keys(kind.keys))}`);
-    }
-    const key = kind.keys[name]!;
-    const what = word.slice(equals + 1);
-    if (equals === -1 || what === "") throw malformed(spec, `key "${name}" has no value`);
-    if (key.grant in grants) throw malformed(spec, `key "${name}" is there twice`);
-    grants[key.grant] = grantOf(key, what);
+/** What the words behind a kind give and set. */
+type Keyed = Pick<DeviceSpec, "grants" | "options">;
+
+/** One word of --device: its key, and the text behind `=`, if there is one. */
+interface Word {
+  name: string;
+  key: Key;
+  value: string | undefined;
+}
+
+function wordOf(spec: string, text: string, { keys }: Kind): Word {
+  const equals = text.indexOf("=");
+  const name = equals === -1 ? text : text.slice(0, equals);
+  if (!Object.hasOwn(keys, name)) {
+    throw malformed(spec, `unknown key "${name}", ${didYouMean(name, Object.keys(keys))}`);
   }
-  return grants;
+  const key = keys[name]!;
+  const value = equals === -1 ? undefined : text.slice(equals + 1);
+  const hasValue = "grants" in key || "value" in key;
+  if (hasValue && !value) throw malformed(spec, `key "${name}" has no value`);
+  if (!hasValue && value !== undefined) throw malformed(spec, `key "${name}" takes no value`);
+  return { name, key, value };
+}
+
+/** Grants what a word names under the next name of its key. */
+function addGrant(spec: string, { name, value }: Word, key: GrantKey, grants: Keyed["grants"]) {
+  const free = key.grants.find((each) => !Object.hasOwn(grants, each));
+  if (free !== undefined) grants[free] = grantOf(key, value!);
+  else if (key.grants.length === 1) throw malformed(spec, `key "${name}" is there twice`);
+  else throw malformed(spec, `key "${name}" is there more than ${key.grants.length} times`);
+}
+
+/** Sets what follows from the end of a name, unless the user did. */
+function addEndings({ key, value }: Word, options: Keyed["options"]): void {
+  if (!("endings" in key)) return;
+  for (const [ending, implied] of Object.entries(key.endings ?? {})) {
+    if (!value!.toLowerCase().endsWith(ending)) continue;
+    for (const [name, word] of Object.entries(implied)) options[name] ??= word;
+  }
+}
+
+/** Parses the words of one --device: grants, what narrows their rights, and options. */
+function parseKeys(spec: string, texts: string[], kind: Kind): Keyed {
+  const words = texts.map((text) => wordOf(spec, text, kind));
+  const grants: Keyed["grants"] = {};
+  const options: Keyed["options"] = {};
+  for (const word of words) {
+    const { name, key, value } = word;
+    if ("grants" in key) addGrant(spec, word, key, grants);
+    else if (words.some((other) => other !== word && other.name === name)) {
+      throw malformed(spec, `key "${name}" is there twice`);
+    } else if (!("narrows" in key)) options[name] = value ?? true;
+  }
+  for (const word of words) {
+    addEndings(word, options);
+    if (!("narrows" in word.key)) continue;
+    const narrowed = grants[word.key.narrows];
+    if (narrowed === undefined)
+      throw malformed(spec, `"${word.name}" of nothing: ${word.key.narrows} is not there`);
+    grants[word.key.narrows] = { ...narrowed, rights: word.key.rights };
+  }
+  return { grants, options };
 }
 
 /** Takes the words behind a module: `rate=100`, or a word alone. */
@@ -142,14 +190,8 @@ export function parseDevice(spec: string): DeviceSpec {
     );
   }
   const kind = KINDS[head]!;
-  const grants = parseKeys(spec, words, kind);
-  return {
-    name: head,
-    module: modulePath(head),
-    grants,
-    fallbacks: fallbacksOf(kind),
-    options: {},
-  };
+  const keyed = parseKeys(spec, words, kind);
+  return { name: head, module: modulePath(head), ...keyed, fallbacks: fallbacksOf(kind) };
 }
 
 /** The start of each message about one grant, and what to type instead. */

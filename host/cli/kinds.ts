@@ -10,16 +10,38 @@ export type OptionWord = NonNullable<DeviceConfig["options"]>[string];
 export type GrantKind = GrantSpec["kind"];
 export type Right = GrantSpec["rights"][number];
 
-/** `key=value` of a --device option: the value is granted under the name of a capability. */
-export interface Key {
-  /** Name of the capability in the module's manifest. */
-  grant: string;
+/** `key=WHAT`: that is granted under the name of a capability. */
+export interface GrantKey {
+  /**
+   * Names of capabilities in the module's manifest: the first such word is granted under the first
+   * of them, the next one under the next.
+   */
+  grants: readonly string[];
   kind: GrantKind;
   rights: Right[];
   /** What is granted when the user names nothing. */
   fallback?: string;
+  /** Options of the module that follow from the end of WHAT, where the user does not set them. */
+  endings?: Readonly<Record<string, Readonly<Record<string, OptionWord>>>>;
   summary: string;
 }
+
+/** A word alone: what is granted under the name of a capability has these rights only. */
+export interface NarrowKey {
+  narrows: string;
+  rights: Right[];
+  summary: string;
+}
+
+/** `key=VALUE`, or a word alone: an option of the module of the same name. */
+export interface OptionKey {
+  /** What VALUE is in a help text; without it there is none. */
+  value?: string;
+  summary: string;
+}
+
+/** What a word behind a kind in --device means. */
+export type Key = GrantKey | NarrowKey | OptionKey;
 
 export interface Kind {
   summary: string;
@@ -31,7 +53,7 @@ export const KINDS: Readonly<Record<string, Kind>> = {
     summary: "entropy source (virtio v1.2 §5.4)",
     keys: {
       source: {
-        grant: "source",
+        grants: ["source"],
         kind: "file",
         rights: ["read"],
         fallback: "/dev/urandom",
@@ -40,6 +62,12 @@ export const KINDS: Readonly<Record<string, Kind>> = {
     },
   },
 };
+
+/** How a key is written: `source=PATH`, `ro`. */
+export function keyForm(name: string, key: Key): string {
+  const value = "grants" in key ? "PATH" : "value" in key ? key.value : undefined;
+  return value === undefined ? name : `${name}=${value}`;
+}
 
 /** Path of the module of a kind: the build puts it beside the compiled host. */
 export function modulePath(kind: string): string {

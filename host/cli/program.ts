@@ -3,7 +3,7 @@
 
 import { readFileSync } from "node:fs";
 import { Command, Option } from "commander";
-import { KINDS } from "./kinds.js";
+import { KINDS, keyForm } from "./kinds.js";
 import type { ConfinementOptions, RunOptions } from "./options.js";
 
 export interface DemoOptions extends ConfinementOptions {
@@ -54,9 +54,10 @@ Exit status: 0 guest powered off or rebooted, 1 internal error, 2 bad arguments,
 usable, 4 guest crashed, 5 a device failed for good, 6 sandbox could not be set up.`;
 
 function kindHelp([name, { summary, keys }]: [string, (typeof KINDS)[string]]): string {
-  const lines = Object.entries(keys).map(([key, { summary: what, fallback }]) => {
+  const lines = Object.entries(keys).map(([word, key]) => {
+    const { fallback } = key as { fallback?: string };
     const otherwise = fallback === undefined ? "" : ` (default: ${fallback})`;
-    return `    ${`${key}=PATH`.padEnd(22)} ${what}${otherwise}`;
+    return `    ${keyForm(word, key).padEnd(22)} ${key.summary}${otherwise}`;
   });
   return [`  ${name.padEnd(24)} ${summary}`, ...lines].join("\n");
 }
