@@ -7,7 +7,8 @@ class Attention {
   interest: u32 = 0;
   configGeneration: u32 = 0;
   config: usize = 0;
-  reserved: u32 = 0;
+  /** Features 0 to 31 of the manifest that this device does not offer; read after start(). */
+  withheld: u32 = 0;
 }
 
 /** The first WASI descriptor that is a capability; 0 and 1 do not exist, 2 is the log. */

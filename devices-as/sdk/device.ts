@@ -1,5 +1,6 @@
 // What a device is: an id, queues, features, and a method that answers one request.
 
+import { attention } from "./attention";
 import { Chain } from "./chain";
 
 /** Base class of every device. One module is one device: `register(new Mine())`. */
@@ -17,6 +18,15 @@ export abstract class Device {
 
   /** Options are known, and no driver has seen the device: make the config space of them. */
   start(): void {}
+
+  /**
+   * The driver is not offered these of the device's features, because of what the user granted or
+   * set; for start(). Those above 31 cannot be withheld.
+   */
+  protected withhold(features: u64): void {
+    assert((features & ~this.features) == 0 && features >> 32 == 0, "not a feature to withhold");
+    attention.withheld |= <u32>features;
+  }
 
   /** The driver accepted `features` and is ready (DRIVER_OK, virtio v1.2 §3.1.1). */
   activate(features: u64): void {}

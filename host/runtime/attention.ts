@@ -16,6 +16,7 @@ const DEADLINE = 0;
 const INTEREST = 8;
 const CONFIG_GENERATION = 12;
 const CONFIG_ADDRESS = 16;
+const WITHHELD = 20;
 /** Bytes at the address that `attention` returns. */
 export const ATTENTION_BYTES = 24;
 
@@ -111,6 +112,11 @@ export class Attention {
   /** Offset of its config space, unchecked. */
   get configAddress(): number {
     return this.#view.getUint32(this.#at + CONFIG_ADDRESS, true);
+  }
+
+  /** Features 0 to 31 of its manifest that it does not offer. */
+  get withheld(): number {
+    return this.#view.getUint32(this.#at + WITHHELD, true);
   }
 
   /** Notes that the interests `bits` have come, and the deadline if `isDue`. */

@@ -64,7 +64,7 @@ export class InlineChannel implements Channel {
   #payload = 0;
   #rest = 0;
 
-  /** Starts `device` and says READY with an empty report: nothing here is confined. */
+  /** Starts `device` and says READY, with nothing of a sandbox: nothing here is confined. */
   constructor(device: DeviceInstance, { options = [], presence = NOBODY }: InlineOptions = {}) {
     this.#device = device;
     this.#presence = presence;
@@ -75,7 +75,9 @@ export class InlineChannel implements Channel {
     this.#dispatcher = new Dispatcher(device, { requests: this.#requests, replies: this.incoming });
     device.say = (text) => this.#say(LOG, text);
     this.#guard(() => this.#dispatcher.start(options));
-    if (!this.#failed) this.#say(READY, "{}");
+    if (this.#failed) return;
+    const { withheld } = device.attention;
+    this.#say(READY, JSON.stringify({ withheld }));
   }
 
   /** What the device waits for besides requests; undefined when it is not alive. */

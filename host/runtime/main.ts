@@ -72,7 +72,7 @@ function run(channel: SocketChannel, setup: DeviceSetup): never {
   const report = lockDown(setup, device.facts.imports);
   dispatcher.start(setup.options);
   sendAll(channel, dispatcher);
-  sendText(channel, READY, JSON.stringify(report));
+  sendText(channel, READY, JSON.stringify({ ...report, withheld: device.attention.withheld }));
   if (awaitable === undefined) for (;;) serveMessage(channel, dispatcher);
   const sleeper = new Sleeper(SOCKET_FD, awaitable);
   const awakener = new Awakener(channel, device.attention, sleeper);

@@ -89,7 +89,8 @@ export interface DeviceExports {
    *     Only of kinds that can be waited for; an error or a hang-up counts as both.
    *  12 config generation u32: it changes when the config space does.
    *  16 config u32: address of the config space, as large as the manifest says.
-   *  20 reserved, zero.
+   *  20 withheld u32: features 0 to 31 of the manifest that the device does not offer with these
+   *     grants and options. Read once, after `start`; the same at each start.
    */
   attention(): number;
 

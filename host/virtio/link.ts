@@ -7,6 +7,7 @@ import { type Channel, FULL, NOTHING, SENT } from "../wire/channel.js";
 import { LineLog } from "../wire/line-log.js";
 import {
   ACTIVATE,
+  ACTIVATE_BYTES,
   CONFIG,
   CONFIGURE,
   CONFIGURE_BYTES,
@@ -17,13 +18,13 @@ import {
   IDLE,
   LOG,
   LOG_BYTES_MAX,
-  objectIn,
   printable,
   QUEUE,
   READY,
   READY_BYTES_MAX,
   REPLIES,
   RESET,
+  reportIn,
   TYPE,
 } from "../wire/message.js";
 import { NONE } from "./chains.js";
@@ -34,9 +35,6 @@ import { repliesFault, scatterReplies, useReplies } from "./replies.js";
 import { noteSent, packRequests, roomBeside } from "./requests.js";
 import { BLOCKED, FAULT, type Queue } from "./virtqueue.js";
 
-/** Length of the payload of ACTIVATE: the accepted features, u64. */
-const FEATURES_BYTES = 8;
-
 /** The only way from chains of one device to messages, and back. */
 export class DeviceLink implements Backend {
   readonly #registers: RegisterFile;
@@ -46,6 +44,7 @@ export class DeviceLink implements Backend {
   /** The process attached has sent READY, and whoever had to look at it found it confined. */
   #greeted = false;
   #ready = false;
+  #withheld = 0; // features of the process attached that are not offered
   /** Counts resets: a reply to something older is void. */
   #generation: number;
   /** The driver set DRIVER_OK, and accepted these features. */
@@ -88,10 +87,8 @@ export class DeviceLink implements Backend {
     for (const queue of this.#registers.queues) queue.chains.rewind();
     this.#configWrites.attach();
     this.#configPending = undefined;
+    this.detach();
     this.#channel = channel;
-    this.#greeted = false;
-    this.#ready = false;
-    this.#stalled = false;
     this.#touched = false;
     this.#resetPending = false;
     this.#activatePending = this.#active;
@@ -118,7 +115,9 @@ export class DeviceLink implements Backend {
   /** The process that said READY may see requests: until then it gets nothing from the guest. */
   approve(): void {
     if (!this.#greeted || this.#ready) return;
-    this.#ready = true;
+    const fault = this.#registers.withhold(BigInt(this.#withheld));
+    if (fault !== "") this.#break(fault);
+    this.#ready = fault === "";
     this.#resume();
   }
 
@@ -212,9 +211,9 @@ export class DeviceLink implements Backend {
 
   #sendActivate(): void {
     const { outgoingControl } = this.#channel!;
-    const view = new DataView(outgoingControl.buffer, outgoingControl.byteOffset, FEATURES_BYTES);
+    const view = new DataView(outgoingControl.buffer, outgoingControl.byteOffset, ACTIVATE_BYTES);
     view.setBigUint64(0, this.#features, true);
-    if (!this.#sendControl(ACTIVATE, FEATURES_BYTES)) return;
+    if (!this.#sendControl(ACTIVATE, ACTIVATE_BYTES)) return;
     this.#activatePending = false;
     this.#touched = true;
   }
@@ -339,8 +338,9 @@ export class DeviceLink implements Backend {
     if (this.#greeted) return "READY twice";
     if (this.#registers.config.bytes > 0 && !this.#configPending) return "READY before CONFIG";
     if (bytes > READY_BYTES_MAX) return `READY of ${bytes} bytes`;
-    const report = objectIn(this.#takeControl(bytes));
-    if (report === undefined) return "READY without a JSON object";
+    const report = reportIn(this.#takeControl(bytes));
+    if (report === undefined) return "READY without a report";
+    this.#withheld = report.withheld;
     this.#greeted = true;
     this.#options.ready(report);
     return undefined;

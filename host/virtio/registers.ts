@@ -32,9 +32,7 @@ export const INT_CONFIG = 2;
 const bit = (number: bigint): bigint => 1n << number;
 const TRANSPORT_FEATURES =
   bit(VIRTIO_RING_F_INDIRECT_DESC) | bit(VIRTIO_RING_F_EVENT_IDX) | bit(VIRTIO_F_VERSION_1);
-/**
- * Bits 0 to 23 and 50 to 63 belong to the device, what is between to queues and transport (§2.2).
- */
+/** Bits 0 to 23 and 50 to 63 are the device's, those between of queues and transport (§2.2). */
 const DEVICE_FEATURES = 0xff_ffffn | (0x3fffn << 50n);
 
 /** What is behind the registers: a DeviceLink. */
@@ -87,7 +85,9 @@ export class RegisterFile {
   queueSelect = 0;
 
   readonly #memory: GuestMemory;
-  readonly #offered: bigint;
+  /** What the manifest allows, and what of it the device that is there offers. */
+  readonly #possible: bigint;
+  #offered: bigint;
   readonly #interruptStatus: Int32Array;
   readonly #interruptIndex: number;
   readonly #interrupt: () => void;
@@ -109,7 +109,8 @@ export class RegisterFile {
     this.virtioId = virtioId;
     this.config = new ConfigSpace(configBytes);
     this.#memory = memory;
-    this.#offered = features | TRANSPORT_FEATURES;
+    this.#possible = features | TRANSPORT_FEATURES;
+    this.#offered = this.#possible;
     this.#interruptStatus = options.interruptStatus;
     this.#interruptIndex = options.interruptIndex;
     this.#interrupt = () => options.interrupt();
@@ -119,6 +120,19 @@ export class RegisterFile {
   }
 
   // Features (virtio v1.2 §2.2)
+
+  /**
+   * The device does not offer these of its own features. Returns "", or what is wrong with that: a
+   * device that is started again must go on with what a driver accepted of the one before.
+   */
+  withhold(features: bigint): string {
+    const lost = this.#accepted & features & DEVICE_FEATURES;
+    if ((this.#status & FEATURES_OK) !== 0 && lost !== 0n) {
+      return `READY that withholds features ${hex(lost)}, which the driver accepted`;
+    }
+    this.#offered = this.#possible & ~(features & DEVICE_FEATURES);
+    return "";
+  }
 
   get deviceFeatures(): number {
     if (this.deviceFeaturesSelect > 1) return 0;

@@ -26,7 +26,10 @@ export const REQUESTS = 3;
  * u32 each.
  */
 export const CONFIGURE = 4;
-/** Device → VMM: confinement is complete; payload: JSON, at most READY_BYTES_MAX. */
+/**
+ * Device → VMM: confinement is complete; payload: JSON, at most READY_BYTES_MAX. `withheld` in it
+ * are features 0 to 31 of the manifest that the device does not offer, none if it is missing.
+ */
 export const READY = 16;
 /** Device → VMM: `count` replies of one queue; entry `bytes` for the chain's writable part. */
 export const REPLIES = 17;
@@ -46,6 +49,8 @@ export const IDLE = 20;
 /** Entry flag: more bytes of this request or reply follow in the next message of this queue. */
 export const MORE = 1;
 
+/** Length of the payload of ACTIVATE. */
+export const ACTIVATE_BYTES = 8;
 /** Length of the payload of CONFIGURE. */
 export const CONFIGURE_BYTES = 12;
 
@@ -128,6 +133,18 @@ const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
 /** Text of a device for a log or an error message: one line, printable, whatever the bytes were. */
 export function printable(bytes: Uint8Array): string {
   return new TextDecoder().decode(bytes).replace(UNPRINTABLE, "\ufffd");
+}
+
+/** What READY says; `withheld` is a 32-bit number, all else is unchecked. */
+export type Report = object & { withheld: number };
+
+/** The report of a READY, or undefined if that is none. */
+export function reportIn(bytes: Uint8Array): Report | undefined {
+  const report = objectIn(bytes);
+  if (report === undefined) return undefined;
+  const { withheld = 0 } = report as { withheld?: unknown };
+  if (typeof withheld !== "number" || withheld >>> 0 !== withheld) return undefined;
+  return { ...report, withheld };
 }
 
 /** The JSON object in `bytes`, which may be anything; or undefined. */

@@ -226,10 +226,11 @@ test("DeviceLink breaks with a device that is ready twice", () => {
 test("DeviceLink breaks with a device whose report is too long, or no JSON object", () => {
   const long = JSON.stringify({ a: "x".repeat(wire.READY_BYTES_MAX) });
   const binary = Uint8Array.from([0x7b, 0x22, 0xff, 0x22, 0x3a, 0x31, 0x7d]);
-  for (const report of [long, "", "{", "[]", "null", "1", '"x"', binary]) {
+  const features = ['{"withheld":-1}', '{"withheld":4294967296}', '{"withheld":"1"}'];
+  for (const report of [long, "", "{", "[]", "null", "1", '"x"', binary, ...features]) {
     const rig = new Rig();
     rig.device.ready(report);
-    rig.expectBroken(report === long ? /READY of \d+ bytes/ : /READY without a JSON object/);
+    rig.expectBroken(report === long ? /READY of \d+ bytes/ : /READY without a report/);
     assert.equal(rig.reports, []);
     rig.close();
   }

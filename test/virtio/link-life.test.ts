@@ -16,7 +16,7 @@ test("DeviceLink passes READY on, and says nothing to the device before DRIVER_O
   const rig = new Rig();
   rig.device.ready('{"seccomp":2}');
   rig.settle();
-  assert.equal(rig.reports, [{ seccomp: 2 }]);
+  assert.equal(rig.reports, [{ seccomp: 2, withheld: 0 }]);
   assert.is(rig.device.receive(), undefined);
   rig.close();
 });
