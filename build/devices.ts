@@ -33,8 +33,11 @@ for (const folder of ["", "examples"]) {
   for (const name of fs.readdirSync(from).filter((each) => each.endsWith(".ts"))) {
     const file = path.join(from, name);
     const module = path.join(to, `${path.basename(name, ".ts")}.wasm`);
+    // A device of several files has a folder of its own name.
+    const own = file.replace(/\.ts$/, "");
+    const sources = [file, ...(fs.existsSync(own) ? filesBelow(own) : [])];
     const built = fs.statSync(module, { throwIfNoEntry: false })?.mtimeMs ?? 0;
-    if (built > newest([file, ...shared])) continue;
+    if (built > newest([...sources, ...shared])) continue;
     const { module: bytes } = await buildDevice(file, to);
     console.log(`${path.relative(ROOT, module)}: ${bytes.length} bytes`);
   }

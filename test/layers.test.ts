@@ -97,12 +97,19 @@ test("host/boot opens nothing: it turns bytes into bytes", () => {
   assert.equal(wrong, []);
 });
 
-test("devices import only the SDK, and the SDK only itself", () => {
+/** The folder of a device's other files: `devices-as/blk` for blk.ts, and for what is in it. */
+function ownFolder(file: string): string {
+  const isDevice = /^devices-as\/((examples|template)\/)?[\w-]+\.ts$/.test(file);
+  return isDevice ? file.replace(/\.ts$/, "") : path.dirname(file);
+}
+
+test("devices import only the SDK and their own folder, and the SDK only itself", () => {
   const wrong = wrongImports(devices, (source, specifier) => {
     // A device names the SDK as a whole; its files are the SDK's own affair.
-    if (!source.path.startsWith("devices-as/sdk/")) return specifier !== "bulkhead/sdk";
-    const inSdk = targetOf(source, specifier).startsWith("devices-as/sdk/");
-    return !isRelative(specifier) || !inSdk;
+    const isSdk = source.path.startsWith("devices-as/sdk/");
+    if (specifier === "bulkhead/sdk") return isSdk;
+    const own = `${isSdk ? "devices-as/sdk" : ownFolder(source.path)}/`;
+    return !isRelative(specifier) || !targetOf(source, specifier).startsWith(own);
   });
   assert.equal(wrong, []);
 });

@@ -85,6 +85,15 @@ export class Line {
     if (length > 0) fd_write(LOG_FD, IOVEC, 1, NWRITTEN);
     length = 0;
   }
+
+  /**
+   * Sends the line, and the device ends: what the user set or granted cannot be used, and this is
+   * why. For Device.start(), as demand(): the VM does not start then.
+   */
+  refuse(): void {
+    this.end();
+    unreachable();
+  }
 }
 
 const line = changetype<Line>(LINE);

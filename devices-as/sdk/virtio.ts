@@ -33,14 +33,22 @@ export const VIRTIO_BLK_F_SEG_MAX: u64 = 2;
 export const VIRTIO_BLK_F_RO: u64 = 5;
 export const VIRTIO_BLK_F_BLK_SIZE: u64 = 6;
 export const VIRTIO_BLK_F_FLUSH: u64 = 9;
+export const VIRTIO_BLK_F_TOPOLOGY: u64 = 10;
+export const VIRTIO_BLK_F_CONFIG_WCE: u64 = 11;
+export const VIRTIO_BLK_F_MQ: u64 = 12;
+export const VIRTIO_BLK_F_DISCARD: u64 = 13;
+export const VIRTIO_BLK_F_WRITE_ZEROES: u64 = 14;
 export const VIRTIO_BLK_T_IN: u32 = 0;
 export const VIRTIO_BLK_T_OUT: u32 = 1;
 export const VIRTIO_BLK_T_FLUSH: u32 = 4;
 export const VIRTIO_BLK_T_GET_ID: u32 = 8;
+export const VIRTIO_BLK_T_DISCARD: u32 = 11;
+export const VIRTIO_BLK_T_WRITE_ZEROES: u32 = 13;
 export const VIRTIO_BLK_S_OK: u8 = 0;
 export const VIRTIO_BLK_S_IOERR: u8 = 1;
 export const VIRTIO_BLK_S_UNSUPP: u8 = 2;
 export const VIRTIO_BLK_ID_BYTES: u32 = 20;
+export const VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP: u32 = 0x00000001;
 
 /** As in linux/virtio_console.h (virtio v1.2 §5.3.3). */
 export const VIRTIO_CONSOLE_F_SIZE: u64 = 0;

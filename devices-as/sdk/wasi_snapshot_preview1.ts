@@ -42,6 +42,7 @@ export const CLOCKID_MONOTONIC: i32 = 1;
 /** errno values of WASI preview 1 (`errno` in wasi_snapshot_preview1.witx). */
 export const ERRNO_SUCCESS: u32 = 0;
 export const ERRNO_AGAIN: u32 = 6;
+export const ERRNO_BADF: u32 = 8;
 export const ERRNO_INTR: u32 = 27;
 export const ERRNO_NOTCAPABLE: u32 = 76;
 

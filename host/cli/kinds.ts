@@ -49,6 +49,25 @@ export interface Kind {
 }
 
 export const KINDS: Readonly<Record<string, Kind>> = {
+  blk: {
+    summary: "disk in a file or block device (virtio v1.2 §5.2)",
+    keys: {
+      image: {
+        grants: ["image"],
+        kind: "file",
+        rights: ["read", "write"],
+        // Never by what is in it, which the guest writes.
+        endings: { ".qcow2": { format: "qcow2" } },
+        summary: "image that the disk is in",
+      },
+      ro: { narrows: "image", rights: ["read"], summary: "the guest may not write" },
+      format: { value: "raw|qcow2", summary: "format of the image (default: by its name)" },
+      serial: { value: "TEXT", summary: "serial number, at most 20 characters" },
+      queues: { value: "1..8", summary: "queues, one a CPU at best (default: 1)" },
+      block: { value: "512|4096", summary: "logical block size (default: 512)" },
+      physical: { value: "512|4096", summary: "physical block size (default: 4096)" },
+    },
+  },
   rng: {
     summary: "entropy source (virtio v1.2 §5.4)",
     keys: {

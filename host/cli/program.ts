@@ -47,6 +47,7 @@ ${Object.entries(KINDS).map(kindHelp).join("\n")}
 Examples:
   bulkhead run vmlinux -p "console=ttyS0" --rng
   bulkhead run -k bzImage -i initrd.img -m 512M -c 2 --device rng,source=/dev/hwrng
+  bulkhead run -k vmlinuz -i initrd.img -d disk.img -p "root=/dev/vda1 console=ttyS0"
   bulkhead run -k vmlinux --device ./mine.wasm --grant mine0.image=file:data.bin:ro
 
 Ctrl-A x ends the guest, Ctrl-A a sends Ctrl-A, Ctrl-A h shows help.
@@ -110,12 +111,14 @@ function runCommand(commands: Commands, onStatus: (status: number) => void): Com
     .optionsGroup("Device options:")
     .option("--device <spec>", "add a device: KIND[,key=value]... or the path of a .wasm")
     .addOption(repeated("--grant <grant>", "grant what it asks for: ID.NAME=KIND:WHAT[:RIGHTS]"))
+    .option("-d, --disk <spec>", "add a virtio-blk disk, IMAGE[,ro][,key=value]...")
     .option("--rng", "add a virtio-rng device, as --device rng does")
     .addOption(withDefault("--transport <name>", "virtio transport", "mmio"))
     .addOption(
       withDefault("--on-device-failure <what>", "that fails for good: continue, stop", "continue"),
     );
   command.on("option:device", (spec: string) => device.push(spec));
+  command.on("option:disk", (spec: string) => device.push(`blk,image=${spec}`));
   command.on("option:rng", () => device.push("rng"));
   return addConfinement(command)
     .optionsGroup("Output options:")

@@ -28,6 +28,11 @@ export abstract class Descriptor {
     return -ERRNO_NOTSUP;
   }
 
+  /** What was written is on the disk; returns 0, or a negative errno. */
+  sync(): number {
+    return 0;
+  }
+
   /** The next connection, or a negative errno. */
   accept(): Descriptor | number {
     return -ERRNO_NOTSUP;

@@ -40,6 +40,8 @@ export class MemoryFile implements Grant {
   readonly kind = "file";
   readonly what = "in memory";
   readonly rights: RightsWord | undefined;
+  /** Times that the device waited until what it wrote was on the disk. */
+  syncs = 0;
   /** Has room to grow behind `#size`. */
   #room: Uint8Array;
   #size: number;
@@ -71,6 +73,12 @@ export class MemoryFile implements Grant {
     resized.set(this.bytes.subarray(0, bytes));
     this.#room = resized;
     this.#size = bytes;
+    return 0;
+  }
+
+  /** What is in memory is as safe as it will ever be; 0, or a negative errno. */
+  sync(): number {
+    this.syncs += 1;
     return 0;
   }
 
@@ -106,6 +114,10 @@ class OpenFile extends Descriptor {
 
   override resize(bytes: number): number {
     return this.#file.resize(bytes);
+  }
+
+  override sync(): number {
+    return this.#file.sync();
   }
 
   override read(into: Uint8Array): number {

@@ -66,10 +66,13 @@ export class DeviceTrap extends Error {
   override readonly name = "DeviceTrap";
   /** Of a debug build, innermost first: "mine.ts:12:5 (mine/Mine#serve)". */
   readonly frames: readonly string[];
+  /** What the log had until then, its last words included. */
+  readonly log: readonly string[];
 
-  constructor({ reason, frames }: Trace) {
+  constructor({ reason, frames }: Trace, log: readonly string[] = []) {
     super([reason, ...frames].join("\n    at "));
     this.frames = frames;
+    this.log = [...log];
   }
 }
 
@@ -294,7 +297,7 @@ export class DeviceUnderTest {
       if (wakes === WAKES_MAX) throw new Error(`The device was woken ${wakes} times, to no end`);
       this.#exchange();
     }
-    if (this.#end !== undefined) throw new DeviceTrap(traceOf(this.#end, this.#map));
+    if (this.#end !== undefined) throw new DeviceTrap(traceOf(this.#end, this.#map), this.log);
     if ((this.#driver.takeInterrupt() & reg.INT_CONFIG) !== 0) this.configChanges += 1;
     for (const [queue, waiting] of this.#posted) {
       for (const { head, data } of queue.collect()) {

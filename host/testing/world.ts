@@ -179,10 +179,9 @@ export class MemoryWorld implements World {
     return bytes < 0n ? ERRNO_INVAL : -open.resize(Number(bytes));
   }
 
-  /** What is in memory is as safe as it will ever be. */
   #sync(fd: number, name: string): number {
     const open = this.#use(fd, name);
-    return typeof open === "number" ? open : ERRNO_SUCCESS;
+    return typeof open === "number" ? open : -open.sync();
   }
 
   /** As in the runtime, each capability has one connection at a time, and one number for it. */

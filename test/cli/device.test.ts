@@ -60,6 +60,22 @@ test("deviceConfigs() takes the words behind a module for its options", () => {
   assert.equal(other?.options, {});
 });
 
+test("deviceConfigs() narrows what is granted, wherever the word stands", () => {
+  const ro = { image: { kind: "file", what: "a.img", rights: ["read"] } };
+  assert.equal(devices(["blk,image=a.img,ro"])[0]?.grants, ro);
+  assert.equal(devices(["blk,ro,image=a.img"])[0]?.grants, ro);
+  const rw = { image: { ...ro.image, rights: ["read", "write"] } };
+  assert.equal(devices(["blk,image=a.img", "blk,image=a.img,ro"])[0]?.grants, rw);
+});
+
+test("deviceConfigs() sets the options of a kind, and those that follow from a name", () => {
+  const options = (spec: string) => devices([spec])[0]?.options;
+  assert.equal(options("blk,image=a.img,serial=a=b,queues=4"), { serial: "a=b", queues: "4" });
+  assert.equal(options("blk,image=a.QCOW2"), { format: "qcow2" });
+  assert.equal(options("blk,image=a.qcow2,format=raw"), { format: "raw" });
+  assert.equal(options("blk,image=qcow2"), {});
+});
+
 test("deviceConfigs() refuses a grant to a device that is not there", () => {
   assert.throws(
     () => devices(["rng"], ["rng1.source=file:x"]),
@@ -81,7 +97,7 @@ test("deviceConfigs() refuses more devices than there are interrupt lines", () =
 
 test("parseDevice() suggests the kind that was probably meant", () => {
   assert.throws(() => parseDevice("rgn"), /"rgn": no such kind, did you mean "rng"\?/);
-  assert.throws(() => parseDevice("toaster"), /no such kind, known: rng\n.*\.\/toaster\.wasm/);
+  assert.throws(() => parseDevice("toaster"), /no such kind, known: blk, rng\n.*\.\/toaster\.wasm/);
   assert.throws(() => parseDevice("constructor"), /no such kind/);
 });
 
@@ -95,6 +111,11 @@ for (const [spec, cause] of [
   ["rng,toString=/x", 'unknown key "toString"'],
   ["rng,source", 'key "source" has no value'],
   ["rng,source=", 'key "source" has no value'],
+  ["blk,image=/x,ro=yes", 'key "ro" takes no value'],
+  ["blk,image=/x,ro,ro", 'key "ro" is there twice'],
+  ["blk,ro", '"ro" of nothing: image is not there'],
+  ["blk,image=/x,serial", 'key "serial" has no value'],
+  ["blk,image=/x,serial=a,serial=b", 'key "serial" is there twice'],
   ["rng,source=/x,source=/y", 'key "source" is there twice'],
   ["./mine.wasm,=5", '"=5" names no option'],
   ["./mine.wasm,rate=1,rate=2", 'option "rate" is there twice'],

@@ -33,6 +33,7 @@ test("bulkhead run --help speaks lkvm's words, with examples and exit statuses",
     "-m, --mem",
     "-c, --cpus",
     "--rng",
+    "-d, --disk",
   ];
   for (const word of words) assert.match(stdout, word);
   for (const heading of ["Basic options:", "Kernel options:", "Examples:", "Exit status:"]) {
@@ -42,15 +43,7 @@ test("bulkhead run --help speaks lkvm's words, with examples and exit statuses",
 
 test("bulkhead run --help offers nothing that is not there", () => {
   const { stdout } = bulkhead(["run", "--help"]);
-  for (const word of [
-    "--disk",
-    "--network",
-    "--balloon",
-    "--vsock",
-    "--9p",
-    "--api-socket",
-    "pci",
-  ]) {
+  for (const word of ["--network", "--balloon", "--vsock", "--9p", "--api-socket", "pci"]) {
     assert.not.match(stdout, word);
   }
 });
