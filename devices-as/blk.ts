@@ -4,17 +4,14 @@
 // and never what it looks like. A guest that writes the header of another format into its first
 // sector would otherwise choose what its disk is when it starts the next time.
 import {
-  capability,
   CHAIN_BYTES_MAX,
   Chain,
   configSpace,
   demand,
   Device,
   logLine,
-  Need,
   option,
   register,
-  Rights,
   VIRTIO_BLK_F_BLK_SIZE,
   VIRTIO_BLK_F_CONFIG_WCE,
   VIRTIO_BLK_F_DISCARD,
@@ -39,7 +36,7 @@ import {
   VIRTIO_ID_BLOCK,
 } from "bulkhead/sdk";
 import { Image, SECTOR_BYTES, Target } from "./blk/image";
-import { RawImage } from "./blk/raw";
+import { image, openDisk } from "./blk/open";
 
 /** In front of each request: type │ reserved │ sector (§5.2.6). */
 const HEADER_BYTES: u32 = 16;
@@ -62,14 +59,11 @@ const QUEUES_MAX: u64 = 8;
 const ZERO_BYTES_MAX: u32 = 16 * 1024 * 1024;
 const DISCARD_SEG_MAX: u32 = 16;
 
-const image = capability.file("image", Rights.Read | Rights.Write);
-
 const serial = option.text("serial");
 const queues = option.number("queues", 1);
 /** The block size that the driver sees (blk_size), and the one that the disk is good at. */
 const block = option.number("block", 512);
 const physical = option.number("physical", 4096);
-const format = option.text("format");
 
 /** `struct virtio_blk_config` (§5.2.4). */
 @unmanaged
@@ -142,7 +136,7 @@ class Blk extends Device {
     demand(isBlockSize(physical.value), "physical: 512, 1024, 2048 or 4096");
     demand(physical.value >= block.value, "physical: not smaller than block");
     this.isReadOnly = !image.writable;
-    const disk = openImage();
+    const disk = openDisk(this.isReadOnly);
     this.disk = disk;
     demand(disk.size > 0, "image: it is empty, or no disk");
     if (disk.size % block.value != 0) {
@@ -272,6 +266,10 @@ class Blk extends Device {
     return !this.lost;
   }
 
+  /**
+   * Looks at what the driver does not need any more, and leaves it as it is: WASI has no way to
+   * punch a hole into a file, and zeros in its place would make a sparse file larger, not smaller.
+   */
   private discard(chain: Chain): u8 {
     const count = chain.readable / SEGMENT_BYTES;
     if (!this.isListOf(chain, DISCARD_SEG_MAX)) return VIRTIO_BLK_S_IOERR;
@@ -281,10 +279,8 @@ class Blk extends Device {
       // "MUST set the status byte to VIRTIO_BLK_S_UNSUPP for discard […] if the unmap flag is set"
       if (chain.read<u32>() != 0) return VIRTIO_BLK_S_UNSUPP;
       if (!this.isRange(sector, sectors)) return VIRTIO_BLK_S_IOERR;
-      const bytes = <u64>sectors * SECTOR_BYTES;
-      if (!this.disk!.discard(sector * SECTOR_BYTES, bytes)) return VIRTIO_BLK_S_IOERR;
     }
-    return statusOf(this.settle(true));
+    return VIRTIO_BLK_S_OK;
   }
 
   private writeZeroes(chain: Chain): u8 {
@@ -295,7 +291,7 @@ class Blk extends Device {
     if ((flags & ~VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP) != 0) return VIRTIO_BLK_S_UNSUPP;
     if (!this.isRange(sector, sectors)) return VIRTIO_BLK_S_IOERR;
     const bytes = <u64>sectors * SECTOR_BYTES;
-    return statusOf(this.settle(this.disk!.zero(sector * SECTOR_BYTES, bytes, flags != 0)));
+    return statusOf(this.settle(this.disk!.zero(sector * SECTOR_BYTES, bytes)));
   }
 
   /** Whether the rest of a request are one to `countMax` segments, and nothing is to be read. */
@@ -322,10 +318,5 @@ function identify(chain: Chain): bool {
   return true;
 }
 
-function openImage(): Image {
-  const name = format.toString();
-  demand(name == "" || name == "raw", "format: raw is what there is");
-  return new RawImage(image);
-}
 
 register(new Blk());

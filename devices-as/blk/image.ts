@@ -38,8 +38,11 @@ export class Target {
     return this;
   }
 
-  /** Adds `bytes` bytes of a file; false, with a line in the log, if they are not all there. */
-  addFile(file: File, offset: u64, bytes: u32): bool {
+  /**
+   * Adds `bytes` bytes of a file; false, with a line in the log, if they are not all there. Those
+   * behind its end are zeros where `isOpen`.
+   */
+  addFile(file: File, offset: u64, bytes: u32, isOpen: bool = false): bool {
     const chain = this.chain;
     let count: u32;
     if (chain != null) {
@@ -49,6 +52,10 @@ export class Target {
       this.at += count;
     }
     if (count == bytes) return true;
+    if (isOpen && file.errno == 0) {
+      this.addZeroes(bytes - count);
+      return true;
+    }
     complain("reading", offset + count, file.errno);
     return false;
   }
@@ -83,7 +90,7 @@ export class Target {
 export abstract class Image {
   /** Bytes of the disk that it is. */
   size: u64 = 0;
-  /** Bytes that are best read, written and discarded together, at multiples of themselves. */
+  /** Bytes that are best read and written together, at multiples of themselves. */
   clusterBytes: u32 = 4096;
 
   /** Reads into `target`. */
@@ -92,11 +99,8 @@ export abstract class Image {
   /** Writes the next bytes of the driver's request. */
   abstract write(offset: u64, bytes: u32, chain: Chain): bool;
 
-  /** Makes bytes zero; `mayUnmap`: they need no room in the file any more. */
-  abstract zero(offset: u64, bytes: u64, mayUnmap: bool): bool;
-
-  /** The driver does not care any more what these bytes are. */
-  abstract discard(offset: u64, bytes: u64): bool;
+  /** Makes bytes zero. */
+  abstract zero(offset: u64, bytes: u64): bool;
 
   /** All that was written is on the disk when this returns true. */
   abstract flush(): bool;

@@ -1,10 +1,7 @@
 // A raw image: the bytes of the disk, one after the other, in a file or a block device.
 
-import { Chain, demand, File, logLine } from "bulkhead/sdk";
+import { Chain, File } from "bulkhead/sdk";
 import { complain, Image, PIECE_BYTES, Target, ZEROES } from "./image";
-
-/** What a qcow2 image begins with. */
-const QCOW_MAGIC: u32 = 0x5146_49fb;
 
 /** Makes `bytes` bytes of a file zero, in pieces. */
 export function zeroFile(file: File, offset: u64, bytes: u64): bool {
@@ -38,16 +35,8 @@ export class RawImage extends Image {
     return false;
   }
 
-  zero(offset: u64, bytes: u64, mayUnmap: bool): bool {
+  zero(offset: u64, bytes: u64): bool {
     return zeroFile(this.file, offset, bytes);
-  }
-
-  /**
-   * Nothing: WASI has no way to punch a hole into a file, and zeros in place of what is there would
-   * make a sparse file larger instead of smaller.
-   */
-  discard(offset: u64, bytes: u64): bool {
-    return true;
   }
 
   flush(): bool {

@@ -59,6 +59,12 @@ export class Line {
     return this;
   }
 
+  /** Adds `bytes` bytes of `array` from index `at` on, of UTF-8 or anything else. */
+  utf8(array: StaticArray<u8>, at: u32, bytes: u32): Line {
+    for (let i: u32 = 0; i < bytes; i++) put(array[at + i]);
+    return this;
+  }
+
   /** Adds a decimal number. */
   number<T extends number>(value: T): Line {
     if (isSigned<T>() && <i64>value < 0) {

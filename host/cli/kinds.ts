@@ -62,6 +62,16 @@ export const KINDS: Readonly<Record<string, Kind>> = {
       },
       ro: { narrows: "image", rights: ["read"], summary: "the guest may not write" },
       format: { value: "raw|qcow2", summary: "format of the image (default: by its name)" },
+      backing: {
+        grants: ["backing0", "backing1", "backing2", "backing3"],
+        kind: "file",
+        rights: ["read"],
+        summary: "backing file of the image, then that of the backing file",
+      },
+      "backing-format": {
+        value: "raw|qcow2",
+        summary: "format of backing files, where the image does not say",
+      },
       serial: { value: "TEXT", summary: "serial number, at most 20 characters" },
       queues: { value: "1..8", summary: "queues, one a CPU at best (default: 1)" },
       block: { value: "512|4096", summary: "logical block size (default: 512)" },
