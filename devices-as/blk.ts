@@ -120,8 +120,6 @@ class Blk extends Device {
   private readonly target: Target = new Target();
   private isReadOnly: bool = false;
   private accepted: u64 = 0;
-  /** A flush failed: what it was for may be lost, and no later one can say that it is not. */
-  private lost: bool = false;
 
   constructor() {
     const sizes: StaticArray<u32> = new StaticArray<u32>(<i32>QUEUES_MAX);
@@ -256,14 +254,8 @@ class Blk extends Device {
     return isDone && (this.writesBack || this.flush());
   }
 
-  /**
-   * After a flush that failed the host may have dropped what it was for, and call the next one a
-   * success: that would be one of what is left.
-   */
   private flush(): bool {
-    if (this.lost || this.isReadOnly) return !this.lost;
-    this.lost = !this.disk!.flush();
-    return !this.lost;
+    return this.isReadOnly || this.disk!.flush();
   }
 
   /**

@@ -11,10 +11,35 @@ export const PIECE_BYTES: u32 = 256 * 1024;
 /** Nothing, as often as one likes: read only. */
 export const ZEROES = new StaticArray<u8>(<i32>PIECE_BYTES);
 
+/** Where bytes are on their way from one file to another. */
+export const SCRATCH_BYTES: u32 = 64 * 1024;
+export const SCRATCH = new StaticArray<u8>(<i32>SCRATCH_BYTES);
+
 /** Says that a file of the host failed; where it ends too early, nobody says why. */
 export function complain(what: string, offset: u64, errno: u32): void {
   const why = errno == 0 ? "the file ends before that" : errnoName(errno);
   logLine(what).text(" at byte ").number(offset).text(" failed: ").text(why).end();
+}
+
+/** What was written to a file is on the disk before anything goes on. */
+@final
+export class Barrier {
+  /**
+   * It failed: the host may have dropped what it was for, and would call the next one a success.
+   * But that would be one of what is left.
+   */
+  private lost: bool = false;
+
+  constructor(private readonly file: File) {}
+
+  /** Returns whether all that was written until now is safe; never again after it was not. */
+  wait(): bool {
+    if (this.lost) return false;
+    if (this.file.datasync()) return true;
+    this.lost = true;
+    complain("flushing", 0, this.file.errno);
+    return false;
+  }
 }
 
 /** Where what is read goes: to the driver, or to an array. Filled from its front. */

@@ -6,6 +6,7 @@ import { capability, demand, File, getBE, logLine, Need, option, Rights } from "
 import { Format, formatOf, Header, QCOW_MAGIC } from "./header";
 import { Image } from "./image";
 import { Qcow2Image } from "./qcow2";
+import { Qcow2Writer } from "./qcow2-writer";
 import { RawImage } from "./raw";
 
 export const image = capability.file("image", Rights.Read | Rights.Write);
@@ -34,9 +35,10 @@ function openRaw(index: u32): Image {
 
 function openQcow2(index: u32, isReadOnly: bool): Image {
   const header = new Header(files[index], NAMES[index]);
-  const opened = new Qcow2Image(files[index], index, header);
+  const opened = isReadOnly
+    ? new Qcow2Image(files[index], index, header)
+    : new Qcow2Writer(files[index], index, header);
   if (header.backingNameAt != 0) opened.backing = openBacking(index + 1, header);
-  if (!isReadOnly) opened.makeWritable();
   return opened;
 }
 

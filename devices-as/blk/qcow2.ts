@@ -4,15 +4,15 @@
 
 import { Chain, File, logLine } from "bulkhead/sdk";
 import { Header } from "./header";
-import { complain, Image, Target } from "./image";
+import { Image, Target } from "./image";
 import { Inflater } from "./inflate";
 import { Tables } from "./tables";
 
 /** Bits of an entry of a table. */
-const COPIED: u64 = (<u64>1) << 63;
+export const COPIED: u64 = (<u64>1) << 63;
 const COMPRESSED: u64 = (<u64>1) << 62;
-const ZERO: u64 = 1;
-const OFFSET_MASK: u64 = 0x00ff_ffff_ffff_fe00;
+export const ZERO: u64 = 1;
+export const OFFSET_MASK: u64 = 0x00ff_ffff_ffff_fe00;
 
 /** What is known of a cluster of the disk. */
 export enum Cluster {
@@ -27,7 +27,7 @@ export enum Cluster {
 
 const inflater = new Inflater();
 /** The compressed cluster that was asked for last: which one, and what is in it. */
-let inflated: StaticArray<u8> = [];
+export let inflated: StaticArray<u8> = [];
 let inflatedOwner: u32 = 0;
 let inflatedEntry: u64 = 0;
 
@@ -35,7 +35,8 @@ export class Qcow2Image extends Image {
   backing: Image | null = null;
   protected readonly tables: Tables;
   protected readonly clusterMask: u64;
-  /** Of the cluster that lookup() was about: its entry, and where in the file that is, or 0. */
+  /** Of the cluster that lookup() was about: the L2 table, its entry, and where that is; or 0. */
+  protected table: u64 = 0;
   protected entry: u64 = 0;
   protected entryAt: u64 = 0;
 
@@ -54,10 +55,6 @@ export class Qcow2Image extends Image {
     }
   }
 
-  makeWritable(): void {
-    this.header.refuseIf(true, "writing to qcow2 images is not there yet: grant it ro");
-  }
-
   read(offset: u64, bytes: u32, target: Target): bool {
     let at = offset;
     for (let left = bytes; left > 0; ) {
@@ -70,6 +67,8 @@ export class Qcow2Image extends Image {
     return true;
   }
 
+  // This one is only read: Qcow2Writer is the other kind.
+
   write(offset: u64, bytes: u32, chain: Chain): bool {
     return false;
   }
@@ -79,9 +78,7 @@ export class Qcow2Image extends Image {
   }
 
   flush(): bool {
-    if (this.file.datasync()) return true;
-    complain("flushing", 0, this.file.errno);
-    return false;
+    return true;
   }
 
   /** Reads what is in one cluster. */
@@ -138,10 +135,12 @@ export class Qcow2Image extends Image {
   protected lookup(offset: u64): Cluster {
     this.entry = 0;
     this.entryAt = 0;
+    this.table = 0;
     this.tables.failed = false;
     const l1Entry = this.tables.get<u64>(this.l1At(offset));
     if (this.tables.failed) return Cluster.Bad;
     const table = l1Entry & OFFSET_MASK;
+    this.table = table;
     if (table == 0) return Cluster.Absent;
     if ((table & this.clusterMask) != 0) return this.bad("L2 table at", table);
     this.entryAt = this.l2At(table, offset);

@@ -1,7 +1,7 @@
 // A raw image: the bytes of the disk, one after the other, in a file or a block device.
 
 import { Chain, File } from "bulkhead/sdk";
-import { complain, Image, PIECE_BYTES, Target, ZEROES } from "./image";
+import { Barrier, complain, Image, PIECE_BYTES, Target, ZEROES } from "./image";
 
 /** Makes `bytes` bytes of a file zero, in pieces. */
 export function zeroFile(file: File, offset: u64, bytes: u64): bool {
@@ -19,8 +19,11 @@ export function zeroFile(file: File, offset: u64, bytes: u64): bool {
 
 @final
 export class RawImage extends Image {
+  private readonly barrier: Barrier;
+
   constructor(private readonly file: File) {
     super();
+    this.barrier = new Barrier(file);
     this.size = file.size;
   }
 
@@ -40,8 +43,6 @@ export class RawImage extends Image {
   }
 
   flush(): bool {
-    if (this.file.datasync()) return true;
-    complain("flushing", 0, this.file.errno);
-    return false;
+    return this.barrier.wait();
   }
 }
