@@ -1,7 +1,7 @@
-// Which clusters of a qcow2 image are in use, and new ones at the end of its file. A reference count
-// is on the disk before anything refers to its cluster: whatever happens in between, a cluster may
-// be lost, but none is used for two things. To wait for the disk less often, clusters are set aside
-// many at a time; what is left of them when the driver goes is given back.
+// Which clusters of a qcow2 image are in use, and new ones at the end of its file. A reference
+// count is on the disk before anything refers to its cluster: whatever happens in between, a
+// cluster may be lost, but none is used for two things. To wait for the disk less often, clusters
+// are set aside many at a time; what is left of them when the driver goes is given back.
 
 import { File, logLine, setBE } from "bulkhead/sdk";
 import { Header, REFCOUNT_TABLE_BYTES_MAX, REFCOUNT_TABLE_OFFSET } from "./header";

@@ -5,6 +5,7 @@ import { VmmError } from "../errors.js";
 import { checked, fcntl, ioctl, syscall } from "../ffi/libc.js";
 import { Mapping } from "../ffi/memory.js";
 import type { GrantKind, Right } from "./grant-kinds.js";
+import { lockFile } from "./grant-lock.js";
 import {
   type ClockName,
   fdsOf,
@@ -50,6 +51,12 @@ function openFile({ name, kind, what, rights }: ResolvedGrant): Opened {
   const fd = openSync(what, flags | O_NONBLOCK | O_NOCTTY);
   const stat = fstatSync(fd);
   if (stat.isFile() || stat.isCharacterDevice() || stat.isBlockDevice()) {
+    // What a character device gives is nobody's file.
+    const busy = stat.isCharacterDevice() ? undefined : lockFile(fd, rights);
+    if (busy !== undefined) {
+      closeSync(fd);
+      throw grantError(`Cannot grant ${name}=${kind}:${what}: ${busy}`);
+    }
     fcntl(fd, FCNTL.F_SETFL, flags & O_APPEND);
     return stat.isBlockDevice() ? { fd, deviceBytes: blockDeviceBytes(fd) } : { fd };
   }

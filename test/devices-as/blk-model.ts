@@ -103,7 +103,7 @@ export class Model {
     assert.equal(difference(readAll(this.device), this.contents), undefined);
   }
 
-  /** The image as a file, found right by QEMU: no corruption, and no more leaks than are allowed. */
+  /** The image as a file that QEMU finds right: no corruption, and at most so many leaks. */
   save(image: MemoryFile, leaksMax = 0): string {
     const path = newPath("qcow2");
     fs.writeFileSync(path, image.bytes);

@@ -186,9 +186,10 @@ test("openGrants() opens no more than the rights say", () => {
   const [readable] = openGrants([{ name: "a", ...file(what, "read") }]);
   assert.is(fs.readSync(readable!.fd, Buffer.alloc(7)), 7);
   assert.throws(() => fs.writeSync(readable!.fd, "x"), /EBADF/);
+  fs.closeSync(readable!.fd);
   const [writable] = openGrants([{ name: "a", ...file(what, "write") }]);
   assert.throws(() => fs.readSync(writable!.fd, Buffer.alloc(1)), /EBADF/);
-  for (const { fd } of [readable!, writable!]) fs.closeSync(fd);
+  fs.closeSync(writable!.fd);
 });
 
 test("openGrants() lets append write at the end of a file and nowhere else", () => {
