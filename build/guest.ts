@@ -14,7 +14,7 @@ const SOURCES = path.join(ROOT, "test", "guest");
 const OUTPUT = path.join(ROOT, "dist", "guest");
 
 /** What every program is made of, besides its own files. */
-const SHARED_SOURCES = ["start.S", "text.c", "platform.c", "virtio.c"];
+const SHARED_SOURCES = ["start.S", "text.c", "platform.c", "virtio.c", "pci.c"];
 
 /** The programs, and what each is made of besides. */
 const PROGRAMS = {

@@ -4,9 +4,10 @@
 
 import { assert, VmmError } from "../errors.js";
 import { bytes, type Struct, struct, u8 } from "../ffi/struct.js";
+import { hostBridge, mcfgBody, motherboard } from "./acpi-pci.js";
 import * as aml from "./aml.js";
 import { alignUp, packed, type Segment } from "./image.js";
-import type { BootLayout, VirtioMmioWindow } from "./layout.js";
+import type { BootLayout, PciHost, VirtioMmioWindow } from "./layout.js";
 
 /** Local APIC ids are 8 bits in the MADT's basic entries, and 255 means "all of them". */
 export const CPU_COUNT_MAX = 254;
@@ -186,6 +187,7 @@ export interface AcpiMachine {
   readonly layout: BootLayout;
   readonly cpuCount: number;
   readonly virtioMmio: readonly VirtioMmioWindow[];
+  readonly pci?: PciHost;
 }
 
 /**
@@ -194,7 +196,7 @@ export interface AcpiMachine {
  * @throws VmmError ERR_MEMORY_LAYOUT for more CPUs or windows than the tables can hold
  */
 export function acpiTables(machine: AcpiMachine): Segment {
-  const { layout, cpuCount, virtioMmio } = machine;
+  const { layout, cpuCount, virtioMmio, pci } = machine;
   if (!Number.isInteger(cpuCount) || cpuCount < 1 || cpuCount > CPU_COUNT_MAX) {
     throw tooMany(`${cpuCount} CPUs, 1 to ${CPU_COUNT_MAX} are possible`);
   }
@@ -213,7 +215,8 @@ export function acpiTables(machine: AcpiMachine): Segment {
   const dsdt = place(differentiated(machine));
   const fadt = place(fixed(layout, { facs, dsdt }));
   const madt = place(multipleApic(layout, cpuCount));
-  const xsdt = place(extendedRoot([fadt, madt]));
+  const mcfg = pci === undefined ? [] : [place(table("MCFG", 1, mcfgBody(pci)))];
+  const xsdt = place(extendedRoot([fadt, madt, ...mcfg]));
   if (end > layout.acpiEnd) {
     throw tooMany(`${virtioMmio.length} devices, their tables end at 0x${end.toString(16)}`);
   }
@@ -354,14 +357,15 @@ function multipleApic(layout: BootLayout, cpuCount: number): Uint8Array {
   );
 }
 
-function differentiated({ layout, virtioMmio }: AcpiMachine): Uint8Array {
+function differentiated({ layout, virtioMmio, pci }: AcpiMachine): Uint8Array {
+  const bridge = pci === undefined ? [] : [hostBridge(pci), motherboard(pci)];
   const { packageOf, integer, name, scope } = aml;
   const sleepType = integer(layout.sleepTypeS5);
   return table(
     "DSDT",
     2,
     name("_S5", packageOf(sleepType, sleepType, integer(0), integer(0))),
-    scope("_SB", serialPort(layout), ...virtioMmio.map(virtioMmioDevice)),
+    scope("_SB", serialPort(layout), ...virtioMmio.map(virtioMmioDevice), ...bridge),
   );
 }
 

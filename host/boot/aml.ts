@@ -20,6 +20,9 @@ const PACKAGE_OP = 0x12;
 const EXT_OP_PREFIX = 0x5b;
 const DEVICE_OP = 0x82;
 
+/** General flags of an address space: its minimum and its maximum are fixed (§6.4.3.5.1). */
+const FIXED = 0x0c;
+
 /** Terms one after the other. */
 export function concat(...terms: Aml[]): Aml {
   const whole = new Uint8Array(terms.reduce((sum, term) => sum + term.length, 0));
@@ -142,6 +145,27 @@ export function memory32Fixed(base: number, bytes: number): Aml {
   assert(base + bytes <= 2 ** 32, `a 32-bit window at ${base}`);
   const READ_WRITE = 1;
   return bytesOf(0x86, ...word(9), READ_WRITE, ...dword(base), ...dword(bytes));
+}
+
+/** `WordBusNumber (…)` of a producer: buses 0 to `count` - 1 (§6.4.3.5.3). */
+export function busNumbers(count: number): Aml {
+  const BUS_NUMBER_RANGE = 2;
+  return bytesOf(
+    0x88,
+    ...word(13),
+    BUS_NUMBER_RANGE,
+    FIXED,
+    0,
+    ...[0, 0, count - 1, 0, count].flatMap(word),
+  );
+}
+
+/** `DWordMemory (…)` of a producer: not cacheable, read and write (§6.4.3.5.2). */
+export function memoryWindow(base: number, bytes: number): Aml {
+  const MEMORY_RANGE = 0;
+  const READ_WRITE = 1;
+  const numbers = [0, base, base + bytes - 1, 0, bytes].flatMap(dword);
+  return bytesOf(0x87, ...word(23), MEMORY_RANGE, FIXED, READ_WRITE, ...numbers);
 }
 
 /** `Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive) { gsi }` (§6.4.3.6). */

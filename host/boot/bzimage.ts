@@ -33,6 +33,9 @@ const HEADER_END_BASE = 0x202;
 type SetupHeader = ReturnType<typeof setup_header.read>;
 
 /** Whether `file` has the boot sector signature and the magic of a bzImage's setup header. */
+/** Bytes from the start on in which isBzImage() finds all that it looks at. */
+export const BZIMAGE_HEAD_BYTES = HDR_OFFSET + setup_header.size;
+
 export function isBzImage(file: Uint8Array): boolean {
   if (file.length < HDR_OFFSET + setup_header.size) return false;
   const header = readHeader(file);

@@ -60,3 +60,15 @@ export interface VirtioMmioWindow {
   readonly bytes: number;
   readonly gsi: number;
 }
+
+/** A PCI host bridge with one bus, number 0. */
+export interface PciHost {
+  /** Where BARs may be: they have addresses in it already, as firmware would give them. */
+  readonly memory: { readonly base: number; readonly bytes: number };
+  /** Enhanced configuration access, 1 MiB a bus. */
+  readonly ecam: { readonly base: number; readonly bytes: number };
+  /** First of the eight ports of configuration mechanism 1. */
+  readonly configPort: number;
+  /** Slots with a function in them, and the interrupt line of its INTA#. */
+  readonly slots: readonly { readonly slot: number; readonly gsi: number }[];
+}

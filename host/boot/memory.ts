@@ -2,7 +2,7 @@
 
 import { assert, VmmError } from "../errors.js";
 import { hex, refuse, type Segment } from "./image.js";
-import type { BootLayout } from "./layout.js";
+import type { BootLayout, PciHost } from "./layout.js";
 
 /** The boot tables are below 1 MiB, kernels above: with less, there is no room for any. */
 export const MEMORY_BYTES_MIN = 2 * 1024 * 1024;
@@ -59,15 +59,20 @@ export function ramRanges(memoryBytes: number, layout: BootLayout): RamRange[] {
 /**
  * The memory map for the guest: RAM, without the reserved part below 1 MiB, which has our tables.
  */
-export function memoryMap(ram: readonly RamRange[], layout: BootLayout): MemoryRange[] {
+export function memoryMap(
+  ram: readonly RamRange[],
+  { layout, pci }: { layout: BootLayout; pci?: PciHost },
+): MemoryRange[] {
   const { conventionalEnd, extendedStart } = layout;
   const reservedBytes = extendedStart - conventionalEnd;
   const [low, ...high] = ram;
   assert(low !== undefined && low.bytes > extendedStart, "RAM ends below 1 MiB");
+  const ecam = pci === undefined ? [] : [pci.ecam]; // Linux wants to find it reserved
   return [
     { gpa: 0, bytes: conventionalEnd, type: E820_TYPE_RAM },
     { gpa: conventionalEnd, bytes: reservedBytes, type: E820_TYPE_RESERVED },
     { gpa: extendedStart, bytes: low.bytes - extendedStart, type: E820_TYPE_RAM },
+    ...ecam.map(({ base, bytes }) => ({ gpa: base, bytes, type: E820_TYPE_RESERVED })),
     ...high.map((range) => ({ ...range, type: E820_TYPE_RAM })),
   ];
 }

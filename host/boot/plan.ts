@@ -7,7 +7,7 @@ import { isBzImage, readBzImage } from "./bzimage.js";
 import { commandLine } from "./cmdline.js";
 import { isElf, readElf } from "./elf.js";
 import { hex, type KernelImage, refuse, type Segment } from "./image.js";
-import type { BootLayout, VirtioMmioWindow } from "./layout.js";
+import type { BootLayout, PciHost, VirtioMmioWindow } from "./layout.js";
 import {
   type Claim,
   claimKernel,
@@ -42,6 +42,7 @@ export interface BootOptions {
   readonly cpuCount: number;
   readonly layout: BootLayout;
   readonly virtioMmio: readonly VirtioMmioWindow[];
+  readonly pci?: PciHost;
 }
 
 /** What the plan says whichever way the kernel is entered. All addresses are guest-physical. */
@@ -93,7 +94,10 @@ interface Placed {
 export function planBoot(options: BootOptions): BootPlan {
   const { layout } = options;
   const ram = ramRanges(options.memoryBytes, layout);
-  const map = memoryMap(ram, layout);
+  const map = memoryMap(ram, {
+    layout,
+    ...(options.pci === undefined ? {} : { pci: options.pci }),
+  });
   const image = readKernel(options.kernel);
   const bytesMax = Math.min(image.cmdlineBytesMax, layout.cmdlineBytes - 1);
   const cmdline = commandLine(options.cmdline, { windows: options.virtioMmio, bytesMax });

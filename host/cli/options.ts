@@ -1,7 +1,13 @@
 // The options of `bulkhead run` → a VmConfig. Pure: opens nothing, so every mistake in them is told
 // before anything starts.
 
-import type { DeviceConfig, Isolation, SeccompMode, VmConfig } from "../machine/config.js";
+import type {
+  DeviceConfig,
+  Isolation,
+  SeccompMode,
+  Transport,
+  VmConfig,
+} from "../machine/config.js";
 import { CPU_COUNT_MAX, MEMORY_BYTES_MAX, MEMORY_BYTES_MIN } from "../machine/layout.js";
 import { deviceConfigs, parseDevice, parseGrant } from "./device.js";
 import { parseCpuCount, parseMemorySize } from "./size.js";
@@ -27,7 +33,7 @@ export interface RunOptions extends ConfinementOptions {
   cpus: string;
   device: string[];
   grant: string[];
-  transport: string;
+  transport?: string;
   serial?: string;
   json?: boolean;
   debugExit?: boolean;
@@ -46,12 +52,11 @@ function kernelOf(positional: string | undefined, option: string | undefined): s
   );
 }
 
-function checkTransport(name: string): void {
-  if (oneOf("--transport", name, ["mmio", "pci"]) === "mmio") return;
-  throw usageError(
-    'Cannot use --transport "pci": virtio-pci is not there yet',
-    "leave the option out, or use --transport mmio",
-  );
+const TRANSPORTS: readonly Transport[] = ["mmio", "pci"];
+
+/** Undefined leaves it to the kernel. */
+function transportOf(name: string | undefined): Pick<VmConfig, "transport"> {
+  return name === undefined ? {} : { transport: oneOf("--transport", name, TRANSPORTS) };
 }
 
 /** What --seccomp says of the VMM and of every device alike. */
@@ -73,7 +78,6 @@ export function devicesOf(
 
 /** The machine that the options describe; its serial console goes to `serialFd`. ERR_USAGE. */
 export function vmConfigOf(kernel: string | undefined, options: RunOptions): VmConfig {
-  checkTransport(options.transport);
   return {
     kernel: kernelOf(kernel, options.kernel),
     ...(options.initrd === undefined ? {} : { initrd: options.initrd }),
@@ -81,6 +85,7 @@ export function vmConfigOf(kernel: string | undefined, options: RunOptions): VmC
     memoryBytes: parseMemorySize(options.mem, { min: MEMORY_BYTES_MIN, max: MEMORY_BYTES_MAX }),
     cpuCount: parseCpuCount(options.cpus, { min: 1, max: CPU_COUNT_MAX }),
     devices: devicesOf(options.device, options.grant, options),
+    ...transportOf(options.transport),
     debugExit: options.debugExit === true,
     seccomp: seccompOf(options),
     allowWeakSandbox: options.allowWeakSandbox === true,

@@ -101,7 +101,7 @@ const VMM = "vmm";
 /** Prints the policy of a VMM without inline devices, with this process's pid for its own. */
 async function vmm({ grant, json }: PolicyOptions): Promise<number> {
   if (grant.length > 0) throw usageError("Cannot grant the VMM anything: it is no device");
-  const allowed = vmmPolicy([]);
+  const allowed = vmmPolicy({ inline: [], transport: "pci" });
   if (json === true) {
     sayJson({ id: VMM, ...policyJson(allowed) });
     return 0;

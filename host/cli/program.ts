@@ -113,7 +113,7 @@ function runCommand(commands: Commands, onStatus: (status: number) => void): Com
     .addOption(repeated("--grant <grant>", "grant what it asks for: ID.NAME=KIND:WHAT[:RIGHTS]"))
     .option("-d, --disk <spec>", "add a virtio-blk disk, IMAGE[,ro][,key=value]...")
     .option("--rng", "add a virtio-rng device, as --device rng does")
-    .addOption(withDefault("--transport <name>", "virtio transport", "mmio"))
+    .option("--transport <name>", "virtio transport: pci (default for a bzImage) or mmio (ELF)")
     .addOption(
       withDefault("--on-device-failure <what>", "that fails for good: continue, stop", "continue"),
     );

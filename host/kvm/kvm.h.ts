@@ -34,6 +34,18 @@ export const kvm_ioeventfd = struct("kvm_ioeventfd", 64, {
   pad: bytes(36),
 });
 export const KVM_IOEVENTFD_FLAG_DATAMATCH = 1;
+export const KVM_IOEVENTFD_FLAG_DEASSIGN = 4;
+
+export const kvm_irq_level = struct("kvm_irq_level", 8, { irq: u32, level: u32 });
+
+export const kvm_msi = struct("kvm_msi", 32, {
+  address_lo: u32,
+  address_hi: u32,
+  data: u32,
+  flags: u32,
+  devid: u32,
+  pad: bytes(12),
+});
 
 export const kvm_regs = struct("kvm_regs", 144, {
   rax: u64,
@@ -171,6 +183,7 @@ export const KVM = {
   SET_TSS_ADDR: IO(KVMIO, 0x47),
   SET_IDENTITY_MAP_ADDR: IOW(KVMIO, 0x48, u64),
   CREATE_IRQCHIP: IO(KVMIO, 0x60),
+  IRQ_LINE: IOW(KVMIO, 0x61, kvm_irq_level),
   IRQFD: IOW(KVMIO, 0x76, kvm_irqfd),
   CREATE_PIT2: IOW(KVMIO, 0x77, kvm_pit_config),
   IOEVENTFD: IOW(KVMIO, 0x79, kvm_ioeventfd),
@@ -180,6 +193,7 @@ export const KVM = {
   GET_SREGS: IOR(KVMIO, 0x83, kvm_sregs),
   SET_SREGS: IOW(KVMIO, 0x84, kvm_sregs),
   SET_CPUID2: IOW(KVMIO, 0x90, kvm_cpuid2),
+  SIGNAL_MSI: IOW(KVMIO, 0xa5, kvm_msi),
 } as const;
 
 /** KVM_CAP_*: what Bulkhead asks of a KVM. */
@@ -194,6 +208,7 @@ export const KVM_CAP = {
   IOEVENTFD: 36,
   MAX_VCPUS: 66,
   TSC_DEADLINE_TIMER: 72,
+  SIGNAL_MSI: 77,
   IMMEDIATE_EXIT: 136,
 } as const;
 

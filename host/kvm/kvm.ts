@@ -1,28 +1,26 @@
-// Kvm → Vm → Vcpu: one class for each kind of descriptor that /dev/kvm gives
-// (Documentation/virt/kvm/ api.rst). No other file issues a KVM ioctl.
+// Kvm → Vm → Vcpu (vcpu.ts): one class for each kind of descriptor that /dev/kvm gives
+// (Documentation/virt/kvm/api.rst). No other folder issues a KVM ioctl.
 
 import { errnoName, VmmError } from "../errors.js";
 import { checked, close, errno, ioctl, open } from "../ffi/libc.js";
-import { Mapping } from "../ffi/memory.js";
 import type { Struct } from "../ffi/struct.js";
 import {
   KVM,
   KVM_API_VERSION,
   KVM_CAP,
   KVM_IOEVENTFD_FLAG_DATAMATCH,
+  KVM_IOEVENTFD_FLAG_DEASSIGN,
   KVM_PIT_SPEAKER_DUMMY,
   kvm_cpuid_entry2,
   kvm_cpuid2,
   kvm_ioeventfd,
+  kvm_irq_level,
   kvm_irqfd,
+  kvm_msi,
   kvm_pit_config,
-  kvm_regs,
-  kvm_run,
-  kvm_run_io,
-  kvm_run_mmio,
-  kvm_sregs,
   kvm_userspace_memory_region,
 } from "./kvm.h.js";
+import { Scratch } from "./scratch.js";
 
 const O_RDWR = 2;
 const O_CLOEXEC = 0x80000;
@@ -40,9 +38,14 @@ const CPUID_ENTRIES_MAX = 256;
 const TSS_GPA = 0xfffbd000;
 const IDENTITY_MAP_GPA = 0xfffbc000;
 
+/** A message-signalled interrupt: a write of `data` to an address. */
+export interface Msi {
+  addressLow: number;
+  addressHigh: number;
+  data: number;
+}
+
 export type CpuidEntry = ReturnType<typeof kvm_cpuid_entry2.read>;
-export type Regs = Partial<ReturnType<typeof kvm_regs.read>>;
-export type Sregs = ReturnType<typeof kvm_sregs.read>;
 
 const LEAF_FEATURES = 1;
 const FEATURE_ECX_TSC_DEADLINE = 1 << 24;
@@ -54,6 +57,7 @@ const NEEDED: readonly (readonly [capability: keyof typeof KVM_CAP, reason: stri
   ["PIT2", "emulate the timer in the kernel"],
   ["IRQFD", "raise interrupts from an eventfd"],
   ["IOEVENTFD", "turn a guest's notification into an eventfd"],
+  ["SIGNAL_MSI", "send a message-signalled interrupt"],
   ["EXT_CPUID", "tell which processor features a guest may have"],
   ["IMMEDIATE_EXIT", "stop a vCPU without a race"],
 ];
@@ -75,28 +79,6 @@ function openHint(number: number): string {
 function withTscDeadline(entry: CpuidEntry): CpuidEntry {
   if (entry.function !== LEAF_FEATURES) return entry;
   return { ...entry, ecx: (entry.ecx | FEATURE_ECX_TSC_DEADLINE) >>> 0 };
-}
-
-/** One argument of an ioctl: encoded into `scratch`, passed by address, read back from there. */
-class Scratch {
-  readonly mapping = Mapping.anonymous(16 * 1024);
-
-  call(fd: number, request: number, name: string): number {
-    return checked(ioctl(fd, request, this.mapping.address), `ioctl(${name})`, "KVM refused");
-  }
-
-  /**
-   * Writes `value` over a zeroed struct and calls; the argument is the kernel's only in between.
-   */
-  set<S extends Struct>(
-    type: S,
-    value: Parameters<S["write"]>[2],
-    target: { fd: number; request: number; name: string },
-  ): number {
-    new Uint8Array(this.mapping.view.buffer, 0, type.size).fill(0);
-    type.write(this.mapping.view, 0, value);
-    return this.call(target.fd, target.request, target.name);
-  }
 }
 
 /** /dev/kvm. */
@@ -239,6 +221,34 @@ export class Vm {
     this.#set(kvm_ioeventfd, argument, KVM.IOEVENTFD, "KVM_IOEVENTFD");
   }
 
+  /**
+   * KVM_IOEVENTFD: a 16-bit guest write of anything to `gpa` signals eventfd `fd`, or no longer.
+   * False when another one has that address already.
+   */
+  doorbell(fd: number, { gpa, isOn }: { gpa: number; isOn: boolean }): boolean {
+    const { view, address } = this.#scratch.mapping;
+    const flags = isOn ? 0 : KVM_IOEVENTFD_FLAG_DEASSIGN;
+    new Uint8Array(view.buffer, 0, kvm_ioeventfd.size).fill(0);
+    kvm_ioeventfd.write(view, 0, { addr: BigInt(gpa), len: 2, fd, flags });
+    return ioctl(this.fd, KVM.IOEVENTFD, address) === 0;
+  }
+
+  /** KVM_IRQ_LINE: the level of interrupt line `gsi`. */
+  irqLine(gsi: number, level: boolean): void {
+    this.#set(kvm_irq_level, { irq: gsi, level: level ? 1 : 0 }, KVM.IRQ_LINE, "KVM_IRQ_LINE");
+  }
+
+  /**
+   * KVM_SIGNAL_MSI: delivers a message at once. False when it means no processor that is there: a
+   * guest writes into its tables what it likes.
+   */
+  signalMsi({ addressLow, addressHigh, data }: Msi): boolean {
+    const { view, address } = this.#scratch.mapping;
+    new Uint8Array(view.buffer, 0, kvm_msi.size).fill(0);
+    kvm_msi.write(view, 0, { address_lo: addressLow, address_hi: addressHigh, data });
+    return ioctl(this.fd, KVM.SIGNAL_MSI, address) >= 0;
+  }
+
   #set<S extends Struct>(
     type: S,
     value: Parameters<S["write"]>[2],
@@ -251,133 +261,5 @@ export class Vm {
   close(): void {
     this.#scratch.mapping.close();
     close(this.fd);
-  }
-}
-
-const RUN_UNION = kvm_run.size;
-const EXIT_REASON = kvm_run.offsets.exit_reason;
-const IO_DIRECTION = RUN_UNION + kvm_run_io.offsets.direction;
-const IO_SIZE = RUN_UNION + kvm_run_io.offsets.size;
-const IO_PORT = RUN_UNION + kvm_run_io.offsets.port;
-const IO_COUNT = RUN_UNION + kvm_run_io.offsets.count;
-const IO_DATA_OFFSET = RUN_UNION + kvm_run_io.offsets.data_offset;
-const MMIO_PHYS_ADDR = RUN_UNION + kvm_run_mmio.offsets.phys_addr;
-const MMIO_DATA = RUN_UNION + kvm_run_mmio.offsets.data;
-const MMIO_LEN = RUN_UNION + kvm_run_mmio.offsets.len;
-const MMIO_IS_WRITE = RUN_UNION + kvm_run_mmio.offsets.is_write;
-
-/** One virtual processor. Lives on the thread that created it (KVM API, "vcpu ioctls"). */
-export class Vcpu {
-  readonly index: number;
-  readonly run: DataView<ArrayBuffer>;
-  /** Host address of kvm_run: another thread sets immediate_exit through it. */
-  readonly runAddress: number;
-  readonly #fd: number;
-  readonly #mapping: Mapping;
-  readonly #scratch = new Scratch();
-
-  private constructor(fd: number, index: number, mapping: Mapping) {
-    this.#fd = fd;
-    this.index = index;
-    this.#mapping = mapping;
-    this.run = mapping.view;
-    this.runAddress = mapping.address;
-  }
-
-  /** KVM_CREATE_VCPU on VM `vmFd`, with kvm_run mapped (`runBytes` of it). */
-  static create(vmFd: number, options: { index: number; runBytes: number }): Vcpu {
-    const { index, runBytes } = options;
-    const fd = checked(
-      ioctl(vmFd, KVM.CREATE_VCPU, index),
-      "KVM_CREATE_VCPU",
-      `Cannot create vCPU ${index}`,
-    );
-    return new Vcpu(fd, index, Mapping.shared(fd, runBytes));
-  }
-
-  setCpuid(entries: CpuidEntry[]): void {
-    const { view } = this.#scratch.mapping;
-    kvm_cpuid2.write(view, 0, { nent: entries.length, padding: 0 });
-    for (const [i, entry] of entries.entries()) {
-      kvm_cpuid_entry2.write(view, kvm_cpuid2.size + i * kvm_cpuid_entry2.size, entry);
-    }
-    this.#scratch.call(this.#fd, KVM.SET_CPUID2, "KVM_SET_CPUID2");
-  }
-
-  get sregs(): Sregs {
-    this.#scratch.call(this.#fd, KVM.GET_SREGS, "KVM_GET_SREGS");
-    return kvm_sregs.read(this.#scratch.mapping.view, 0);
-  }
-
-  set sregs(value: Sregs) {
-    const target = { fd: this.#fd, request: KVM.SET_SREGS, name: "KVM_SET_SREGS" };
-    this.#scratch.set(kvm_sregs, value, target);
-  }
-
-  get regs(): Required<Regs> {
-    this.#scratch.call(this.#fd, KVM.GET_REGS, "KVM_GET_REGS");
-    return kvm_regs.read(this.#scratch.mapping.view, 0);
-  }
-
-  set regs(value: Regs) {
-    const target = { fd: this.#fd, request: KVM.SET_REGS, name: "KVM_SET_REGS" };
-    this.#scratch.set(kvm_regs, value, target);
-  }
-
-  /** KVM_RUN until the next exit; 0, or -1 with errno (EINTR after a kick). */
-  enter(): number {
-    return ioctl(this.#fd, KVM.RUN, 0);
-  }
-
-  get exitReason(): number {
-    return this.run.getUint32(EXIT_REASON, true);
-  }
-
-  get ioIsOut(): boolean {
-    return this.run.getUint8(IO_DIRECTION) === 1;
-  }
-
-  /** Width of the port access: 1, 2 or 4 bytes. */
-  get ioBytes(): number {
-    return this.run.getUint8(IO_SIZE);
-  }
-
-  get ioPort(): number {
-    return this.run.getUint16(IO_PORT, true);
-  }
-
-  /** How many accesses of `ioBytes` a string instruction made. */
-  get ioCount(): number {
-    return this.run.getUint32(IO_COUNT, true);
-  }
-
-  /** Where in `run` the data of the port access lies. */
-  get ioDataOffset(): number {
-    return this.run.getUint32(IO_DATA_OFFSET, true);
-  }
-
-  get mmioGpa(): number {
-    const low = this.run.getUint32(MMIO_PHYS_ADDR, true);
-    return low + this.run.getUint32(MMIO_PHYS_ADDR + 4, true) * 2 ** 32;
-  }
-
-  get mmioIsWrite(): boolean {
-    return this.run.getUint8(MMIO_IS_WRITE) !== 0;
-  }
-
-  /** Width of the memory access: 1 to 8 bytes. */
-  get mmioBytes(): number {
-    return this.run.getUint32(MMIO_LEN, true);
-  }
-
-  /** Where in `run` the data of the memory access lies. */
-  get mmioDataOffset(): number {
-    return MMIO_DATA;
-  }
-
-  close(): void {
-    this.#mapping.close();
-    this.#scratch.mapping.close();
-    close(this.#fd);
   }
 }

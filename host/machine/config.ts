@@ -16,6 +16,7 @@ export {
 } from "../sandbox/grant-kinds.js";
 
 export type Isolation = "process" | "inline";
+export type Transport = "mmio" | "pci";
 export type SeccompMode = "enforce" | "log" | "off";
 
 export interface DeviceConfig {
@@ -40,6 +41,8 @@ export interface VmConfig {
   memoryBytes: number;
   cpuCount: number;
   devices: DeviceConfig[];
+  /** How the guest finds its devices; by default PCI for a bzImage and virtio-mmio for an ELF. */
+  transport?: Transport;
   /** Port 0x501 ends the VM, as QEMU's isa-debug-exit does. */
   debugExit: boolean;
   /** Descriptor that the serial console writes to; -1 delivers its text as `serial` events. */

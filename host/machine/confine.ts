@@ -5,14 +5,28 @@ import { prepareFilter } from "../sandbox/install.js";
 import { type Policy, syscallsOf } from "../sandbox/policy.js";
 import { type InlineDevice, vmmPolicyOf } from "../sandbox/vmm-policy.js";
 import { primeVmm } from "../sandbox/vmm-prime.js";
-import type { SeccompMode } from "./config.js";
+import type { SeccompMode, Transport } from "./config.js";
 
 /** What the vCPU workers still ask of KVM; the first CPU's registers are set as it is let go. */
 const KVM_REQUESTS = [KVM.RUN, KVM.GET_REGS, KVM.SET_REGS, KVM.GET_SREGS, KVM.SET_SREGS];
+/** And the I/O worker, for interrupts of PCI functions and where their queues are notified. */
+const PCI_REQUESTS = [KVM.SIGNAL_MSI, KVM.IRQ_LINE, KVM.IOEVENTFD];
 
-/** The policy of this process with these devices inside it, and its distinct system calls. */
-export function vmmPolicy(inline: readonly InlineDevice[]): { policy: Policy; syscalls: string[] } {
-  const policy = vmmPolicyOf({ pid: process.pid, kvmRequests: KVM_REQUESTS, inline });
+/** What of a VM its policy follows from. */
+interface Confined {
+  /** Devices inside this process. */
+  inline: readonly InlineDevice[];
+  transport: Transport;
+}
+
+/** The policy of this process, and its distinct system calls. */
+export function vmmPolicy({ inline, transport }: Confined): {
+  policy: Policy;
+  syscalls: string[];
+} {
+  const pciRequests = transport === "pci" ? PCI_REQUESTS : [];
+  const kvmRequests = KVM_REQUESTS;
+  const policy = vmmPolicyOf({ pid: process.pid, kvmRequests, pciRequests, inline });
   return { policy, syscalls: syscallsOf(policy) };
 }
 
@@ -24,10 +38,10 @@ export function vmmPolicy(inline: readonly InlineDevice[]): { policy: Policy; sy
  */
 export async function prepareConfinement(
   mode: SeccompMode,
-  inline: readonly InlineDevice[],
+  confined: Confined,
 ): Promise<() => number | null> {
   if (mode === "off") return () => null;
-  const { policy, syscalls } = vmmPolicy(inline);
+  const { policy, syscalls } = vmmPolicy(confined);
   const install = prepareFilter(policy, mode);
   await primeVmm();
   return () => {

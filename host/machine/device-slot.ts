@@ -77,13 +77,12 @@ export class DeviceSlot {
     return this.#inspection.facts.manifest;
   }
 
-  get window(): { base: number; bytes: number; gsi: number } {
-    return virtioMmioWindow(this.index);
-  }
-
-  /** Kicks become events and events become interrupts, without a vCPU leaving the kernel. */
-  connect(vm: Vm): void {
-    const { base, gsi } = this.window;
+  /**
+   * virtio-mmio: kicks become events and events interrupts, without a vCPU leaving the kernel.
+   * Those of PCI are where the guest wants them, which the I/O worker sees to.
+   */
+  connectMmio(vm: Vm): void {
+    const { base, gsi } = virtioMmioWindow(this.index);
     for (const [queue, notify] of this.#notify.entries()) {
       vm.ioeventfd(notify.fd, { gpa: base + QUEUE_NOTIFY, value: queue });
     }

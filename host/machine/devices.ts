@@ -11,7 +11,7 @@ import { removeSocketFile } from "../sandbox/unix-grant.js";
 import type { InlineDevice } from "../sandbox/vmm-policy.js";
 import { Warden } from "../sandbox/warden.js";
 import { WATCHDOG_INTERVAL_MS } from "../sandbox/watchdog.js";
-import type { UntimedEvent, VmConfig } from "./config.js";
+import type { Transport, UntimedEvent, VmConfig } from "./config.js";
 import { type Death, DeviceSlot } from "./device-slot.js";
 import { EventFd } from "./eventfd.js";
 import type { StopRequest } from "./exit.js";
@@ -22,6 +22,15 @@ import type { Shared } from "./shared.js";
 
 /** A device that is not ready by then never will be; on a loaded machine it takes a second. */
 const DEVICE_START_TIMEOUT_MS = 30_000;
+
+/** What the devices are part of. */
+interface Machine {
+  shared: Shared;
+  ram: Ram;
+  vm: Vm;
+  cpuCount: number;
+  transport: Transport;
+}
 
 interface DeviceSetOptions {
   emit: (event: UntimedEvent) => void;
@@ -70,16 +79,12 @@ export class DeviceSet {
     return this.#wake.fd;
   }
 
-  get windows(): { base: number; bytes: number; gsi: number }[] {
-    return this.#slots.map((slot) => slot.window);
-  }
-
-  connect(vm: Vm): void {
-    for (const slot of this.#slots) slot.connect(vm);
+  connectMmio(vm: Vm): void {
+    for (const slot of this.#slots) slot.connectMmio(vm);
   }
 
   /** Starts the I/O worker and every device. */
-  async start(machine: { shared: Shared; ram: Ram; cpuCount: number }): Promise<void> {
+  async start(machine: Machine): Promise<void> {
     await Promise.all(this.#slots.map((slot) => this.#startSlot(slot)));
     const workerData: IoWorkerData = {
       shared: machine.shared.buffer,
@@ -87,6 +92,8 @@ export class DeviceSet {
       ramAddress: machine.ram.address,
       memoryBytes: machine.ram.bytes,
       wakeFd: this.#wake.fd,
+      transport: machine.transport,
+      vmFd: machine.vm.fd,
       devices: this.#slots.map((slot) => slot.ioData),
     };
     this.#worker = new Worker(new URL("../machine/io-worker.js", import.meta.url), { workerData });

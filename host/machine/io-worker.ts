@@ -5,24 +5,22 @@
 
 import { parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
 import { assert } from "../errors.js";
-import { close, gettid } from "../ffi/libc.js";
+import { gettid } from "../ffi/libc.js";
+import { Vm } from "../kvm/kvm.js";
 import type { InlineChannel } from "../runtime/inline.js";
 import type { GrantedFd } from "../sandbox/grants.js";
 import type { Manifest, ModuleFacts } from "../sandbox/manifest.js";
 import type { OptionValue } from "../sandbox/options.js";
-import { cpuMsOf, hasUnread, WATCHDOG_INTERVAL_MS, Watchdog } from "../sandbox/watchdog.js";
-import { CONFIG_ANSWER_MS_MAX } from "../virtio/config-writes.js";
-import { DeviceLink } from "../virtio/link.js";
+import { WATCHDOG_INTERVAL_MS } from "../sandbox/watchdog.js";
 import { GuestMemory } from "../virtio/memory.js";
-import { MmioTransport } from "../virtio/mmio.js";
-import { RegisterFile } from "../virtio/registers.js";
-import { SocketChannel } from "../wire/channel.js";
-import type { SeccompMode } from "./config.js";
-import { DenialWatch } from "./denial-watch.js";
-import { EPOLLET, EPOLLIN, EPOLLOUT, Epoll } from "./epoll.js";
-import { EventFd } from "./eventfd.js";
-import { InlineEvents } from "./inline-events.js";
-import { MailboxServer, type RegisterAccess } from "./mailbox.js";
+import { nobody } from "../virtio/window.js";
+import { type Bus, MmioBus } from "./bus.js";
+import type { SeccompMode, Transport } from "./config.js";
+import { EPOLLET, EPOLLIN, Epoll } from "./epoll.js";
+import { IoDevice, type IoHost } from "./io-device.js";
+import { MailboxServer } from "./mailbox.js";
+import { PciBus } from "./pci-bus.js";
+import { PciLines } from "./pci-lines.js";
 import { ramWindows } from "./ram.js";
 import { Shared } from "./shared.js";
 
@@ -43,6 +41,9 @@ export interface IoWorkerData {
   memoryBytes: number;
   /** Signalled by vCPUs that ask and by the supervisor. */
   wakeFd: number;
+  transport: Transport;
+  /** The VM, for its interrupts. */
+  vmFd: number;
   devices: IoDeviceData[];
 }
 
@@ -53,7 +54,7 @@ export type IoCommand =
   | { type: "approve"; device: number }
   | { type: "give-up"; device: number }
   | { type: "stop" };
-interface AttachProcess {
+export interface AttachProcess {
   type: "attach-process";
   device: number;
   socketFd: number;
@@ -77,213 +78,14 @@ export type IoReport =
   | { type: "denied"; device: number; call: string }
   | { type: "log"; device: number; text: string };
 
-/**
- * Messages of an inline device in one turn: a driver that always has more must not starve the
- * others.
- */
-const INLINE_MESSAGES_MAX = 64;
-
-/** Why a device is ended that leaves a vCPU waiting; it is looked for when there is time to. */
-const CONFIG_OVERDUE = `no answer to a write of its config space in ${CONFIG_ANSWER_MS_MAX} ms`;
-
-/** One device: its registers, and the channel to where its code runs. */
-class IoDevice {
-  readonly registers: RegisterFile;
-  readonly #transport: MmioTransport;
-  readonly #link: DeviceLink;
-  readonly #epoll: Epoll;
-  readonly #post: (report: IoReport) => void;
-  readonly #index: number;
-  #socketFd = -1;
-  #socket: SocketChannel | undefined;
-  #watched = 0;
-  #pid = 0;
-  #watchdog: Watchdog | undefined;
-  #denials: DenialWatch | undefined;
-  #inline: InlineChannel | undefined;
-  /** What the device waits for, if it runs here and may wait for something. */
-  #events: InlineEvents | undefined;
-  /** Wakes this thread again for an inline device that has more to say than one turn allows. */
-  readonly #again = EventFd.create();
-
-  constructor(index: number, data: IoDeviceData, worker: IoWorker) {
-    const { id, manifest } = data;
-    this.#index = index;
-    this.#epoll = worker.epoll;
-    this.#post = worker.post;
-    const interrupt = new EventFd(data.interruptFd);
-    const log = (text: string) => worker.post({ type: "log", device: index, text });
-    this.registers = new RegisterFile(worker.memory, {
-      id,
-      virtioId: manifest.virtioId,
-      queueSizesMax: manifest.queues,
-      features: BigInt(manifest.features),
-      configBytes: manifest.config,
-      interruptStatus: worker.shared.words,
-      interruptIndex: worker.shared.interruptStatusIndex(index),
-      interrupt: () => interrupt.signal(),
-      log,
-    });
-    this.#transport = new MmioTransport(this.registers);
-    this.#link = new DeviceLink(this.registers, {
-      log,
-      ready: (report) => worker.post({ type: "ready", device: index, report }),
-      closed: () => this.#detached({ type: "closed" }),
-      broken: (reason) => this.#detached({ type: "broken", reason }),
-    });
-    this.#epoll.add(this.#again.fd, EPOLLIN | EPOLLET, () => this.#settle());
-    for (const [queue, fd] of data.notifyFds.entries()) {
-      this.#epoll.add(fd, EPOLLIN | EPOLLET, () => this.#kick(queue));
-    }
-  }
-
-  attachSocket({ socketFd: fd, pid, seccomp }: AttachProcess): void {
-    this.#socketFd = fd;
-    this.#pid = pid;
-    this.#watchdog = new Watchdog();
-    if (seccomp !== "off") {
-      const denied = (call: string) => this.#post({ type: "denied", device: this.#index, call });
-      this.#denials = new DenialWatch(this.#epoll, { log: seccomp === "log", denied });
-    }
-    this.#watched = EPOLLIN;
-    this.#epoll.add(fd, EPOLLIN, (events) => this.#socketReady(events));
-    this.#socket = new SocketChannel(fd);
-    this.#link.attach(this.#socket);
-    this.#settle();
-  }
-
-  /** The device's code runs here; its grants are the supervisor's to close. */
-  attachInline(channel: InlineChannel, grants: readonly GrantedFd[]): void {
-    this.#inline = channel;
-    const awaitable = channel.awaitable(grants);
-    if (awaitable !== undefined) {
-      const options = { epoll: this.#epoll, woken: () => this.#settle() };
-      this.#events = new InlineEvents(channel, awaitable, options);
-    }
-    this.#link.attach(channel);
-    this.#settle();
-  }
-
-  /** Makes the access; undefined when the device must say something first. */
-  access(access: RegisterAccess): number | undefined {
-    const { offset, bytes, isWrite, value } = access;
-    if (this.#transport.mustWait(offset)) {
-      if (!this.#link.configOverdue) return undefined;
-      this.#stuck(CONFIG_OVERDUE);
-    }
-    let result = 0;
-    if (isWrite) this.#transport.write(offset, bytes, value);
-    else result = this.#transport.read(offset, bytes);
-    this.#settle();
-    return result;
-  }
-
-  #kick(queue: number): void {
-    this.registers.notify(queue);
-    this.#settle();
-  }
-
-  #socketReady(events: number): void {
-    if (this.#denials?.introduce(this.#socketFd)) return;
-    if (events & EPOLLOUT) this.#link.onWritable();
-    if (this.#socketFd !== -1 && events & ~EPOLLOUT) this.#link.onReadable();
-    this.#settle();
-  }
-
-  /**
-   * After anything happened: an inline device has answered by now; a socket may have become full.
-   */
-  #settle(): void {
-    if (this.#inline !== undefined) this.#serveInline(this.#inline);
-    this.#events?.update();
-    if (this.#socketFd === -1) return;
-    const wanted = this.#link.wantsWritable ? EPOLLIN | EPOLLOUT : EPOLLIN;
-    if (wanted === this.#watched) return;
-    this.#watched = wanted;
-    this.#epoll.modify(this.#socketFd, wanted);
-  }
-
-  #serveInline(channel: InlineChannel): void {
-    for (let i = 0; i < INLINE_MESSAGES_MAX; i++) {
-      if (this.#link.wantsWritable) this.#link.onWritable();
-      if (this.#inline === undefined || !channel.ready) return;
-      this.#link.onReadable();
-    }
-    this.#again.signal();
-  }
-
-  /** Wakes an inline device whose deadline has passed; returns the milliseconds until it has. */
-  tick(): number {
-    if (this.#events === undefined) return Number.POSITIVE_INFINITY;
-    const now = process.hrtime.bigint();
-    this.#events.tick(now);
-    return this.#events?.restMs(now) ?? Number.POSITIVE_INFINITY;
-  }
-
-  /** Looks whether the device's process computes without end; says so once. */
-  watch(): void {
-    if (this.#watchdog === undefined || this.#socketFd === -1) return;
-    // Before READY it may compile for long on a slow machine; the supervisor's time limit counts
-    // then.
-    if (this.#link.receivedCount === 0) return;
-    const cpuMs = cpuMsOf(this.#pid);
-    if (cpuMs === undefined) return; // it is gone, and its socket tells
-    const { sentCount: sent, receivedCount: received } = this.#link;
-    const unread = hasUnread(this.#socketFd);
-    const reason = this.#watchdog.look({ sent, received, unread, cpuMs });
-    if (reason === undefined) return;
-    this.#stuck(reason);
-  }
-
-  /** Has the supervisor end the device, once; what it owes is its successor's. */
-  #stuck(reason: string): void {
-    if (this.#watchdog === undefined || this.#socketFd === -1) return;
-    this.#watchdog = undefined;
-    this.#post({ type: "stuck", device: this.#index, reason });
-  }
-
-  /** The supervisor found the device confined: it may see requests. */
-  approve(): void {
-    this.#link.approve();
-    this.#settle();
-  }
-
-  /** The device is given up: whatever the driver does, it is told that the device needs a reset. */
-  giveUp(): void {
-    this.registers.abandon("the device failed for good");
-  }
-
-  #detached(how: { type: "closed" } | { type: "broken"; reason: string }): void {
-    if (this.#socketFd !== -1) {
-      this.#epoll.remove(this.#socketFd);
-      close(this.#socketFd);
-      this.#socketFd = -1;
-    }
-    this.#denials?.close();
-    // The link has let go of it; what it has mapped would stay at each death.
-    this.#socket?.close();
-    this.#socket = undefined;
-    this.#inline?.release();
-    this.#inline = undefined;
-    this.#events?.close();
-    this.#events = undefined;
-    this.#post({ ...how, device: this.#index, answered: this.#link.answered });
-  }
-
-  close(): void {
-    this.#again.close();
-    this.#denials?.close();
-    this.#socket?.close();
-    if (this.#socketFd !== -1) close(this.#socketFd);
-  }
-}
-
-class IoWorker {
+class IoWorker implements IoHost {
   readonly epoll = new Epoll();
   readonly memory: GuestMemory;
   readonly shared: Shared;
+  readonly pci: PciLines | undefined;
   readonly post: (report: IoReport) => void;
   readonly #devices: IoDevice[];
+  readonly #bus: Bus;
   readonly #mailboxes: MailboxServer;
   #stopped = false;
 
@@ -294,7 +96,12 @@ class IoWorker {
     this.memory = new GuestMemory(ramWindows(data.ramAddress, data.memoryBytes));
     const cpus = Array.from({ length: data.cpuCount }, (_, cpu) => this.shared.mailbox(cpu));
     this.#mailboxes = new MailboxServer(cpus);
+    this.pci = data.transport === "pci" ? new PciLines(new Vm(data.vmFd)) : undefined;
     this.#devices = data.devices.map((device, index) => new IoDevice(index, device, this));
+    this.#bus =
+      this.pci === undefined
+        ? new MmioBus(this.#devices.map(({ mmio }) => mmio!))
+        : new PciBus(this.#devices.map(({ pci }) => pci!));
     this.epoll.add(data.wakeFd, EPOLLIN | EPOLLET, () => this.#woken());
   }
 
@@ -339,8 +146,13 @@ class IoWorker {
   /** An access that must wait for its device is tried again after whatever happens next. */
   #serveAccesses(): void {
     this.#accessesWait = this.#mailboxes.serve((access) => {
-      const device = this.#devices[access.device];
-      return device === undefined ? 0 : device.access(access);
+      const place = this.#bus.find(access);
+      if (place === undefined) return nobody(access.bytes);
+      const { device, window, offset } = place;
+      if (device !== undefined) return this.#devices[device]!.access(window, offset, access);
+      if (!access.isWrite) return window.read(offset, access.bytes);
+      window.write(offset, access.bytes, access.value);
+      return 0;
     });
   }
 

@@ -3,15 +3,20 @@
 //   0x0000_0000_0000 ┌──────────────────┐
 //                    │ low RAM          │ boot tables below 1 MiB, then the kernel
 //   0x0000_d000_0000 ├──────────────────┤ LOW_RAM_END
-//                    │ virtio-mmio      │ one 4 KiB window a device, in --device order
+//                    │ virtio-mmio, or  │ one 4 KiB window a device, in --device order
+//                    │ BARs of PCI      │ 32 KiB a device, wherever the guest moves them to
+//   0x0000_e000_0000 ├──────────────────┤ PCI_ECAM_BASE
+//                    │ PCI configuration│ of the one bus that there is
+//   0x0000_e010_0000 ├──────────────────┤
 //   0x0000_fec0_0000 ├──────────────────┤ I/O APIC
 //   0x0000_fee0_0000 ├──────────────────┤ local APIC
 //   0x0001_0000_0000 ├──────────────────┤ HIGH_RAM_START
 //                    │ high RAM         │ whatever did not fit below
 //                    └──────────────────┘
 
-import type { BootLayout } from "../boot/layout.js";
-import { VmmError } from "../errors.js";
+import type { BootLayout, PciHost } from "../boot/layout.js";
+import { assert, VmmError } from "../errors.js";
+import { BAR_BYTES } from "../virtio/pci.js";
 
 export const MIB = 1024 * 1024;
 export const GIB = 1024 * MIB;
@@ -27,6 +32,18 @@ export const MEMORY_BYTES_MAX = 1024 * GIB;
 
 export const VIRTIO_MMIO_BASE = LOW_RAM_END;
 export const VIRTIO_MMIO_BYTES = 0x1000;
+/** What the PCI host bridge passes on: a BAR that a guest moves elsewhere is nowhere. */
+export const PCI_MEMORY_BASE = LOW_RAM_END;
+export const PCI_MEMORY_BYTES = 256 * MIB;
+/** Enhanced configuration access of bus 0: 4 KiB for each of 32 × 8 functions. */
+export const PCI_ECAM_BASE = 0xe0000000;
+export const PCI_ECAM_BYTES = MIB;
+/** Configuration mechanism 1: an address register and a data register of 32 bits each. */
+export const PCI_CONFIG_ADDRESS_PORT = 0xcf8;
+export const PCI_CONFIG_DATA_PORT = 0xcfc;
+/** INTA# of the functions, in turn: pins of the I/O APIC that nothing else uses. */
+const PCI_GSIS = [16, 17, 18, 19, 20, 21, 22, 23] as const;
+
 /** Interrupt lines are few: pins of the I/O APIC that nothing else uses. */
 export const DEVICE_GSIS = [16, 17, 18, 19, 20, 21, 22, 23, 5, 6, 7, 10, 11, 12, 14, 15] as const;
 /** One line a device, so that a handler never has to ask who it was. */
@@ -79,6 +96,13 @@ export const BOOT_LAYOUT: BootLayout = {
   hasCmosRtc: true,
 };
 
+/** The host bridge, as the guest is told of it. */
+export const PCI_HOST: Omit<PciHost, "slots"> = {
+  memory: { base: PCI_MEMORY_BASE, bytes: PCI_MEMORY_BYTES },
+  ecam: { base: PCI_ECAM_BASE, bytes: PCI_ECAM_BYTES },
+  configPort: PCI_CONFIG_ADDRESS_PORT,
+};
+
 export interface RamRegion {
   gpa: number;
   bytes: number;
@@ -110,4 +134,18 @@ export function virtioMmioWindow(index: number): { base: number; bytes: number; 
     throw new VmmError("ERR_USAGE", message);
   }
   return { base: VIRTIO_MMIO_BASE + index * VIRTIO_MMIO_BYTES, bytes: VIRTIO_MMIO_BYTES, gsi };
+}
+
+/** A device as a PCI function: its slot on bus 0, where its BAR is at first, its INTA# line. */
+export interface PciPlace {
+  slot: number;
+  gpa: number;
+  gsi: number;
+}
+
+/** Place of device `index`, in --device order; in slot 0 is the host bridge. */
+export function pciPlace(index: number): PciPlace {
+  assert(index < DEVICES_MAX, `device ${index}`);
+  const gsi = PCI_GSIS[index % PCI_GSIS.length]!;
+  return { slot: index + 1, gpa: PCI_MEMORY_BASE + index * BAR_BYTES, gsi };
 }

@@ -8,11 +8,16 @@ import type { EventFd } from "./eventfd.js";
 import type { Shared } from "./shared.js";
 
 const STATE = 0;
-const DEVICE = 1;
-const OFFSET = 2;
-const BYTES = 3;
-const IS_WRITE = 4;
-const VALUE = 5;
+const SPACE = 1;
+const ADDRESS_LOW = 2;
+const ADDRESS_HIGH = 3;
+const BYTES = 4;
+const IS_WRITE = 5;
+const VALUE = 6;
+
+/** What an address is one of. */
+export const MEMORY = 0;
+export const PORT = 1;
 
 const IDLE = 0;
 const ASKED = 1;
@@ -21,13 +26,15 @@ const ANSWERED = 2;
 /** A vCPU that waits looks this often whether the VM ends: the I/O worker may be gone by then. */
 const STOP_CHECK_MS = 50;
 
-/** A register access to device `device` at `offset` of its window, `bytes` wide. */
-export interface RegisterAccess {
-  device: number;
-  offset: number;
+/** An access of a vCPU to what is neither RAM nor a legacy part. */
+export interface BusAccess {
+  space: typeof MEMORY | typeof PORT;
+  /** Guest-physical address, or number of a port. */
+  address: number;
+  /** 1 to 4; a wider one comes in parts. */
   bytes: number;
   isWrite: boolean;
-  /** The value written; wider writes than 32 bits reach config space only in 32-bit parts. */
+  /** The value written. */
   value: number;
 }
 
@@ -44,10 +51,11 @@ export class MailboxClient {
   }
 
   /** Makes the access and returns what was read (0 for a write). Blocks this thread. */
-  access(access: RegisterAccess): number {
+  access(access: BusAccess): number {
     const words = this.#words;
-    words[DEVICE] = access.device;
-    words[OFFSET] = access.offset;
+    words[SPACE] = access.space;
+    words[ADDRESS_LOW] = access.address;
+    words[ADDRESS_HIGH] = access.address / 2 ** 32;
     words[BYTES] = access.bytes;
     words[IS_WRITE] = access.isWrite ? 1 : 0;
     words[VALUE] = access.value;
@@ -73,13 +81,13 @@ export class MailboxServer {
    * Calls `handle` for each access that waits, and wakes its vCPU with the result. An access that
    * has none yet, undefined, goes on waiting for the next serve(); returns whether there is one.
    */
-  serve(handle: (access: RegisterAccess) => number | undefined): boolean {
+  serve(handle: (access: BusAccess) => number | undefined): boolean {
     let waiting = false;
     for (const words of this.#boxes) {
       if (Atomics.load(words, STATE) !== ASKED) continue;
       const value = handle({
-        device: words[DEVICE] ?? 0,
-        offset: words[OFFSET] ?? 0,
+        space: words[SPACE] === PORT ? PORT : MEMORY,
+        address: ((words[ADDRESS_LOW] ?? 0) >>> 0) + (words[ADDRESS_HIGH] ?? 0) * 2 ** 32,
         bytes: words[BYTES] ?? 0,
         isWrite: words[IS_WRITE] === 1,
         value: (words[VALUE] ?? 0) >>> 0,

@@ -6,10 +6,20 @@ import { parentPort, workerData } from "node:worker_threads";
 import { assert, errnoName } from "../errors.js";
 import { errno, gettid } from "../ffi/libc.js";
 import { KVM_EXIT, KVM_SYSTEM_EVENT_RESET, kvm_run } from "../kvm/kvm.h.js";
-import { type CpuidEntry, Vcpu } from "../kvm/kvm.js";
+import type { CpuidEntry } from "../kvm/kvm.js";
+import { Vcpu } from "../kvm/vcpu.js";
+import type { Transport } from "./config.js";
 import { EventFd } from "./eventfd.js";
-import { VIRTIO_MMIO_BASE, VIRTIO_MMIO_BYTES } from "./layout.js";
-import { MailboxClient } from "./mailbox.js";
+import {
+  PCI_CONFIG_ADDRESS_PORT,
+  PCI_CONFIG_DATA_PORT,
+  PCI_ECAM_BASE,
+  PCI_ECAM_BYTES,
+  PCI_MEMORY_BASE,
+  VIRTIO_MMIO_BASE,
+  VIRTIO_MMIO_BYTES,
+} from "./layout.js";
+import { type BusAccess, MailboxClient, MEMORY, PORT } from "./mailbox.js";
 import { Shared } from "./shared.js";
 import { cpuidOf, type EntryState, entryRegs, entrySregs } from "./x86/cpu.js";
 import { Ports } from "./x86/ports.js";
@@ -18,6 +28,9 @@ import { Serial } from "./x86/serial.js";
 /** virtio-mmio registers that stay on the vCPU's thread (virtio v1.2 §4.2.2). */
 const INTERRUPT_STATUS = 0x60;
 const INTERRUPT_ACK = 0x64;
+
+/** Registers of devices begin here, whichever transport there is. */
+const BUS_BASE = Math.min(VIRTIO_MMIO_BASE, PCI_MEMORY_BASE);
 
 const EINTR = 4;
 const EAGAIN = 11;
@@ -30,6 +43,7 @@ export interface VcpuWorkerData {
   cpuid: CpuidEntry[];
   shared: SharedArrayBuffer;
   deviceCount: number;
+  transport: Transport;
   mailboxWakeFd: number;
   serialInterruptFd: number;
   serialFd: number;
@@ -56,7 +70,9 @@ class VcpuLoop {
   readonly #shared: Shared;
   readonly #ports: Ports;
   readonly #mailbox: MailboxClient;
-  readonly #mmioEnd: number;
+  readonly #isPci: boolean;
+  /** Addresses from the first device register on, to behind the last one. */
+  readonly #busEnd: number;
 
   constructor(data: VcpuWorkerData) {
     this.#shared = new Shared(data.shared);
@@ -67,7 +83,10 @@ class VcpuLoop {
     this.#ports = new Ports(serial, { shared: this.#shared, debugExit: data.debugExit });
     const wake = new EventFd(data.mailboxWakeFd);
     this.#mailbox = new MailboxClient(this.#shared, { cpu: data.index, wake });
-    this.#mmioEnd = VIRTIO_MMIO_BASE + data.deviceCount * VIRTIO_MMIO_BYTES;
+    this.#isPci = data.transport === "pci";
+    this.#busEnd = this.#isPci
+      ? PCI_ECAM_BASE + PCI_ECAM_BYTES
+      : VIRTIO_MMIO_BASE + data.deviceCount * VIRTIO_MMIO_BYTES;
   }
 
   get immediateExitAddress(): number {
@@ -124,6 +143,10 @@ class VcpuLoop {
     const { run, ioPort, ioBytes, ioCount, ioIsOut } = vcpu;
     let offset = vcpu.ioDataOffset;
     for (let i = 0; i < ioCount; i++, offset += ioBytes) {
+      if (this.#isPci && isPciConfig(ioPort)) {
+        this.#access(PORT, ioPort, { at: offset, bytes: ioBytes, isWrite: ioIsOut });
+        continue;
+      }
       if (!ioIsOut) {
         writeSized(run, offset, { bytes: ioBytes, value: this.#ports.in(ioPort, ioBytes) });
         continue;
@@ -138,34 +161,41 @@ class VcpuLoop {
     const vcpu = this.#vcpu;
     const { run, mmioGpa: gpa, mmioBytes: bytes, mmioIsWrite: isWrite } = vcpu;
     const at = vcpu.mmioDataOffset;
-    if (gpa < VIRTIO_MMIO_BASE || gpa >= this.#mmioEnd) {
+    if (gpa < BUS_BASE || gpa >= this.#busEnd) {
       // Nobody is there: reads float high, writes are lost, as on a bus.
       if (!isWrite) new Uint8Array(run.buffer, run.byteOffset + at, 8).fill(0xff);
       return;
     }
-    const device = Math.floor((gpa - VIRTIO_MMIO_BASE) / VIRTIO_MMIO_BYTES);
-    const offset = gpa % VIRTIO_MMIO_BYTES;
     // Config space allows 64-bit accesses as two of 32 (virtio v1.2 §4.2.2.2).
     for (let part = 0; part < bytes; part += 4) {
       const width = Math.min(bytes - part, 4);
-      const value = isWrite ? readSized(run, at + part, width) : 0;
-      const access = { device, offset: offset + part, bytes: width, isWrite, value };
-      const result = this.#accessRegister(access);
-      if (!isWrite) writeSized(run, at + part, { bytes: width, value: result });
+      this.#access(MEMORY, gpa + part, { at: at + part, bytes: width, isWrite });
     }
   }
 
-  #accessRegister(access: Parameters<MailboxClient["access"]>[0]): number {
-    const { device, offset, bytes, isWrite, value } = access;
+  /** Makes an access whose data are, or go, at `at` of kvm_run. */
+  #access(
+    space: BusAccess["space"],
+    address: number,
+    { at, bytes, isWrite }: { at: number; bytes: number; isWrite: boolean },
+  ): void {
+    const { run } = this.#vcpu;
+    const value = isWrite ? readSized(run, at, bytes) : 0;
+    const access = { space, address, bytes, isWrite, value };
+    const result = this.#interruptRegister(access) ?? this.#mailbox.access(access);
+    if (!isWrite) writeSized(run, at, { bytes, value: result });
+  }
+
+  /** virtio-mmio's InterruptStatus and InterruptACK, which do not leave this thread. */
+  #interruptRegister({ space, address, bytes, isWrite, value }: BusAccess): number | undefined {
+    if (this.#isPci || space === PORT || bytes !== 4) return undefined;
+    const device = Math.floor((address - VIRTIO_MMIO_BASE) / VIRTIO_MMIO_BYTES);
+    const offset = address % VIRTIO_MMIO_BYTES;
     const index = this.#shared.interruptStatusIndex(device);
-    if (offset === INTERRUPT_STATUS && bytes === 4 && !isWrite) {
-      return Atomics.load(this.#shared.words, index);
-    }
-    if (offset === INTERRUPT_ACK && bytes === 4 && isWrite) {
-      Atomics.and(this.#shared.words, index, ~value);
-      return 0;
-    }
-    return this.#mailbox.access(access);
+    if (offset === INTERRUPT_STATUS && !isWrite) return Atomics.load(this.#shared.words, index);
+    if (offset !== INTERRUPT_ACK || !isWrite) return undefined;
+    Atomics.and(this.#shared.words, index, ~value);
+    return 0;
   }
 
   #handleSystemEvent(): VcpuExit {
@@ -187,6 +217,10 @@ class VcpuLoop {
     const state = `rip ${hex(rip)}, rsp ${hex(rsp)}, rflags ${hex(rflags)}`;
     return { reason: "internal-error", detail: `vCPU ${this.#vcpu.index}: ${what}, ${state}` };
   }
+}
+
+function isPciConfig(port: number): boolean {
+  return port >= PCI_CONFIG_ADDRESS_PORT && port < PCI_CONFIG_DATA_PORT + 4;
 }
 
 function readSized(view: DataView, offset: number, bytes: number): number {

@@ -1,17 +1,32 @@
 // The supervisor: puts a VM together, lets it run, and takes it apart again so that no process,
 // thread or descriptor stays behind.
 
-import { readFileSync } from "node:fs";
-import { planBoot } from "../boot/plan.js";
+import { closeSync, openSync, readFileSync, readSync } from "node:fs";
+import { BZIMAGE_HEAD_BYTES, isBzImage } from "../boot/bzimage.js";
+import { type BootOptions, planBoot } from "../boot/plan.js";
 import { VmmError } from "../errors.js";
 import { type CpuidEntry, Kvm, type Vm as KvmVm } from "../kvm/kvm.js";
 import type { Proof } from "../sandbox/proof.js";
-import type { GuestExit, SeccompMode, UntimedEvent, VmConfig, VmEvent } from "./config.js";
+import type {
+  GuestExit,
+  SeccompMode,
+  Transport,
+  UntimedEvent,
+  VmConfig,
+  VmEvent,
+} from "./config.js";
 import { prepareConfinement } from "./confine.js";
 import { DeviceSet } from "./devices.js";
 import { EventFd } from "./eventfd.js";
 import { guestExitOf, StopRequest } from "./exit.js";
-import { BOOT_LAYOUT, COM1, CPU_COUNT_MAX } from "./layout.js";
+import {
+  BOOT_LAYOUT,
+  COM1,
+  CPU_COUNT_MAX,
+  PCI_HOST,
+  pciPlace,
+  virtioMmioWindow,
+} from "./layout.js";
 import { Ram } from "./ram.js";
 import { SerialOutput } from "./serial-output.js";
 import { Shared } from "./shared.js";
@@ -160,11 +175,13 @@ async function assemble(
   cleanup.push(() => ram.close());
   const devices = new DeviceSet(config, { emit, stop });
   cleanup.push(() => devices.close());
-  await devices.start({ shared, ram, cpuCount: config.cpuCount });
+  const { cpuCount } = config;
+  const transport = config.transport ?? usualTransport(config.kernel);
+  await devices.start({ shared, ram, vm: kvm.vm, cpuCount, transport });
 
   kvm.vm.createInterruptControllers();
   ram.mapInto(kvm.vm);
-  devices.connect(kvm.vm);
+  if (transport === "mmio") devices.connectMmio(kvm.vm);
   const output = SerialOutput.open(config.serialFd, (text) => emit({ event: "serial", text }));
   cleanup.push(() => output.close());
   const interrupt = EventFd.create();
@@ -172,23 +189,24 @@ async function assemble(
   cleanup.push(() => interrupt.close());
 
   const starting = Vcpus.start(shared, {
-    cpuCount: config.cpuCount,
+    cpuCount,
     vmFd: kvm.vm.fd,
     runBytes: kvm.runBytes,
     cpuid: kvm.cpuid,
     shared: shared.buffer,
     deviceCount: config.devices.length,
+    transport,
     mailboxWakeFd: devices.wakeFd,
     serialInterruptFd: interrupt.fd,
     serialFd: output.fd,
     debugExit: config.debugExit,
   });
   cleanup.push(() => starting.then((vcpus) => vcpus.close()));
-  const entry = loadKernel(config, { ram, devices });
+  const entry = loadKernel(config, { ram, transport });
   const vcpus = await starting;
   // The devices' processes take longest to start: what is done until then costs no time.
   if (config.seccomp !== "off") devices.hireWarden();
-  const confine = await prepareConfinement(config.seccomp, devices.inline);
+  const confine = await prepareConfinement(config.seccomp, { inline: devices.inline, transport });
   await devices.ready();
   const serial = new Serial(shared.legacy, { interrupt, outFd: output.fd });
   const { seccomp, allowWeakSandbox: allowWeak } = config;
@@ -224,8 +242,33 @@ function readInput(path: string, what: string): Uint8Array {
   }
 }
 
+/** A distribution's kernel is a bzImage, and looks for its devices on PCI. */
+function usualTransport(kernel: string): Transport {
+  const head = new Uint8Array(BZIMAGE_HEAD_BYTES);
+  try {
+    const fd = openSync(kernel, "r");
+    readSync(fd, head);
+    closeSync(fd);
+  } catch {
+    return "mmio"; // whoever reads all of it will say why
+  }
+  return isBzImage(head) ? "pci" : "mmio";
+}
+
+/** How the guest is told of its devices. */
+function announced(
+  { devices }: VmConfig,
+  transport: Transport,
+): Pick<BootOptions, "virtioMmio" | "pci"> {
+  if (transport === "mmio") return { virtioMmio: devices.map((_, i) => virtioMmioWindow(i)) };
+  return { virtioMmio: [], pci: { ...PCI_HOST, slots: devices.map((_, i) => pciPlace(i)) } };
+}
+
 /** Puts kernel, initrd and tables into RAM; returns how the first CPU enters the kernel. */
-function loadKernel(config: VmConfig, machine: { ram: Ram; devices: DeviceSet }): EntryState {
+function loadKernel(
+  config: VmConfig,
+  { ram, transport }: { ram: Ram; transport: Transport },
+): EntryState {
   const initrd = config.initrd === undefined ? undefined : readInput(config.initrd, "initrd");
   const plan = planBoot({
     kernel: readInput(config.kernel, "kernel"),
@@ -234,8 +277,8 @@ function loadKernel(config: VmConfig, machine: { ram: Ram; devices: DeviceSet })
     memoryBytes: config.memoryBytes,
     cpuCount: config.cpuCount,
     layout: BOOT_LAYOUT,
-    virtioMmio: machine.devices.windows,
+    ...announced(config, transport),
   });
-  for (const segment of plan.segments) machine.ram.write(segment.gpa, segment.bytes);
+  for (const segment of plan.segments) ram.write(segment.gpa, segment.bytes);
   return entryStateOf(plan);
 }

@@ -1,5 +1,5 @@
-// A file that is granted is locked, so that nobody else changes it meanwhile: neither another device
-// or VM, nor QEMU and its tools, which look for locks of these bytes (QEMU, block/file-posix.c).
+// A file that is granted is locked, so that nobody else changes it meanwhile: neither another
+// device or VM, nor QEMU and its tools, which look for locks of these bytes (block/file-posix.c).
 //
 // What one does with a file, and what one does not bear from others, are bytes of it: locks are
 // shared, so that two who only read get along, and each looks whether somebody holds a byte that

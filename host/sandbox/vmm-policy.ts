@@ -27,12 +27,20 @@ export interface VmmPolicyInput {
   pid: number;
   /** ioctl(2) numbers of KVM that are used while a guest runs, the most frequent first. */
   kvmRequests: readonly number[];
+  /** Those for interrupts and notifications of PCI functions, if there are any. */
+  pciRequests: readonly number[];
   inline: readonly InlineDevice[];
 }
 
 /** All 64 bits of flags but these. */
 function except(flags: number): bigint {
   return ~BigInt(flags) & 0xffff_ffff_ffff_ffffn;
+}
+
+function pciRules(requests: readonly number[]): Rule[] {
+  if (requests.length === 0) return [];
+  const reason = "PCI functions interrupt the guest, which moves their notifications";
+  return [allow("ioctl", reason, oneOf(1, requests))];
 }
 
 function guestRules(kvmRequests: readonly number[]): Rule[] {
@@ -139,9 +147,10 @@ function inlineRules({ id, grants, imports }: InlineDevice): Rule[] {
 }
 
 /** The policy of the VMM while a guest runs. */
-export function vmmPolicyOf({ pid, kvmRequests, inline }: VmmPolicyInput): Policy {
+export function vmmPolicyOf({ pid, kvmRequests, pciRequests, inline }: VmmPolicyInput): Policy {
   const rules = [
     ...guestRules(kvmRequests),
+    ...pciRules(pciRequests),
     ...memoryRules(),
     ...threadRules(pid),
     ...descriptorRules(),

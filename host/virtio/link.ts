@@ -27,10 +27,11 @@ import {
   reportIn,
   TYPE,
 } from "../wire/message.js";
+import type { Backend } from "./backend.js";
 import { NONE } from "./chains.js";
 import { type ConfigWrite, ConfigWrites } from "./config-writes.js";
 import type { DeviceLinkOptions } from "./link-options.js";
-import type { Backend, RegisterFile } from "./registers.js";
+import type { RegisterFile } from "./registers.js";
 import { repliesFault, scatterReplies, useReplies } from "./replies.js";
 import { noteSent, packRequests, roomBeside } from "./requests.js";
 import { BLOCKED, FAULT, type Queue } from "./virtqueue.js";
@@ -388,7 +389,7 @@ export class DeviceLink implements Backend {
     if (channel.take() !== length) return "REPLIES that changed their length";
     this.#answered += 1;
     if (!useReplies(queue, header)) return undefined;
-    if (queue.publish()) this.#registers.notifyUsed();
+    if (queue.publish()) this.#registers.notifyUsed(queue);
     if (this.#serving) this.#pump(queue);
     if (this.#starved) {
       this.#starved = false;

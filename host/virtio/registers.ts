@@ -6,6 +6,7 @@
 
 import { VmmError } from "../errors.js";
 import { LineLog } from "../wire/line-log.js";
+import type { Backend, RegisterFileOptions } from "./backend.js";
 import { ConfigSpace } from "./config-space.js";
 import type { ConfigWrite } from "./config-writes.js";
 import type { GuestMemory } from "./memory.js";
@@ -25,7 +26,10 @@ export const VIRTIO_RING_F_INDIRECT_DESC = 28n;
 export const VIRTIO_RING_F_EVENT_IDX = 29n;
 export const VIRTIO_F_VERSION_1 = 32n;
 
-/** Bits of InterruptStatus (virtio v1.2 §4.2.2). */
+/** In place of a queue: the interrupt is about the device's configuration. */
+export const CONFIG_CHANGE = -1;
+
+/** Bits of InterruptStatus (virtio v1.2 §4.2.2), which are those of ISR status (§4.1.4.5). */
 export const INT_VRING = 1;
 export const INT_CONFIG = 2;
 
@@ -34,38 +38,6 @@ const TRANSPORT_FEATURES =
   bit(VIRTIO_RING_F_INDIRECT_DESC) | bit(VIRTIO_RING_F_EVENT_IDX) | bit(VIRTIO_F_VERSION_1);
 /** Bits 0 to 23 and 50 to 63 are the device's, those between of queues and transport (§2.2). */
 const DEVICE_FEATURES = 0xff_ffffn | (0x3fffn << 50n);
-
-/** What is behind the registers: a DeviceLink. */
-export interface Backend {
-  /** DRIVER_OK: the driver accepted `features` of those that the device itself offers. */
-  activate(features: bigint): void;
-  /** The driver reset the device: queues are cleared already. */
-  reset(): void;
-  /** There may be new chains in `queue`, which is ready. */
-  kick(queue: Queue): void;
-  /** The driver wrote to the config space. */
-  configure(write: ConfigWrite): void;
-  /** Whether the config space is what the device made of everything that the driver wrote. */
-  readonly configSettled: boolean;
-}
-
-export interface RegisterFileOptions {
-  /** Name in the log: `rng0`. */
-  id: string;
-  virtioId: number;
-  /** Largest size of each queue, powers of two. */
-  queueSizesMax: readonly number[];
-  /** What the device itself offers; the transport adds its own. */
-  features: bigint;
-  /** Size of its config space. */
-  configBytes: number;
-  /** Shared with the vCPU threads: they load word `interruptIndex`, and clear bits in it. */
-  interruptStatus: Int32Array;
-  interruptIndex: number;
-  /** Raises the interrupt line once; InterruptStatus is set before. */
-  interrupt(): void;
-  log(line: string): void;
-}
 
 function hex(value: number | bigint): string {
   return `0x${value.toString(16)}`;
@@ -90,7 +62,7 @@ export class RegisterFile {
   #offered: bigint;
   readonly #interruptStatus: Int32Array;
   readonly #interruptIndex: number;
-  readonly #interrupt: () => void;
+  readonly #interrupt: (queue: number) => void;
   readonly #log: LineLog;
   #addresses: QueueAddresses[] = [];
   #status = 0;
@@ -113,7 +85,7 @@ export class RegisterFile {
     this.#offered = this.#possible;
     this.#interruptStatus = options.interruptStatus;
     this.#interruptIndex = options.interruptIndex;
-    this.#interrupt = () => options.interrupt();
+    this.#interrupt = (queue) => options.interrupt(queue);
     this.#log = new LineLog((line) => options.log(line));
     this.queues = queueSizesMax.map((sizeMax, index) => new Queue(memory, { index, sizeMax }));
     this.#addresses = this.queues.map(() => new QueueAddresses());
@@ -137,6 +109,11 @@ export class RegisterFile {
   get deviceFeatures(): number {
     if (this.deviceFeaturesSelect > 1) return 0;
     return Number((this.#offered >> BigInt(32 * this.deviceFeaturesSelect)) & 0xffff_ffffn);
+  }
+
+  get driverFeatures(): number {
+    if (this.driverFeaturesSelect > 1) return 0;
+    return Number((this.#accepted >> BigInt(32 * this.driverFeaturesSelect)) & 0xffff_ffffn);
   }
 
   set driverFeatures(value: number) {
@@ -234,7 +211,7 @@ export class RegisterFile {
     this.#status |= DEVICE_NEEDS_RESET;
     // "If DRIVER_OK is set, after it sets DEVICE_NEEDS_RESET, the device MUST send a device
     // configuration change notification to the driver" (virtio v1.2 §2.1.2).
-    if ((this.#status & DRIVER_OK) !== 0) this.#raise(INT_CONFIG);
+    if ((this.#status & DRIVER_OK) !== 0) this.#raise(INT_CONFIG, CONFIG_CHANGE);
   }
 
   /**
@@ -261,14 +238,14 @@ export class RegisterFile {
     Atomics.and(this.#interruptStatus, this.#interruptIndex, ~value);
   }
 
-  #raise(event: number): void {
+  #raise(event: number, queue: number): void {
     Atomics.or(this.#interruptStatus, this.#interruptIndex, event);
-    this.#interrupt();
+    this.#interrupt(queue);
   }
 
   /** Used buffer notification: the driver wants to know what Queue.publish() showed. */
-  notifyUsed(): void {
-    this.#raise(INT_VRING);
+  notifyUsed({ index }: Queue): void {
+    this.#raise(INT_VRING, index);
   }
 
   // Queues (virtio v1.2 §4.2.2, §4.1.4.3)
@@ -355,6 +332,11 @@ export class RegisterFile {
     if (queue !== undefined) this.#addresses[queue.index]![part][write.half] = write.value;
   }
 
+  /** What the driver wrote there, to be read back. */
+  queueAddress(part: QueuePart, half: Half): number {
+    return this.#addresses[this.queueSelect]?.[part][half] ?? 0;
+  }
+
   /**
    * Available buffer notification. Spurious ones are legal, and one may have been on its way when
    * the driver reset the device, so there is nothing to punish.
@@ -373,7 +355,7 @@ export class RegisterFile {
 
   /** Replaces the configuration space, and tells a running driver so if anything changed. */
   updateConfig(space: Uint8Array): void {
-    if (this.config.replace(space) && this.running) this.#raise(INT_CONFIG);
+    if (this.config.replace(space) && this.running) this.#raise(INT_CONFIG, CONFIG_CHANGE);
   }
 
   /**

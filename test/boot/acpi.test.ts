@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
 import { acpiTables } from "../../host/boot/acpi.js";
-import type { BootLayout, VirtioMmioWindow } from "../../host/boot/layout.js";
+import type { BootLayout, PciHost, VirtioMmioWindow } from "../../host/boot/layout.js";
 import { skip } from "../support/skip.js";
 import { LAYOUT, throwsVmmError } from "./fixtures.js";
 
@@ -18,6 +18,7 @@ interface Options {
   layout?: BootLayout;
   cpuCount?: number;
   virtioMmio?: VirtioMmioWindow[];
+  pci?: PciHost;
 }
 
 function tables(options: Options = {}): Buffer {
@@ -166,6 +167,38 @@ test("acpiTables() encodes packages of every length", () => {
     if (text === undefined) return skip("no iasl (acpica-tools) to disassemble the DSDT with");
     assert.equal(text.DSDT?.match(/Device \(V/g)?.length ?? 0, count);
   }
+});
+
+const PCI = {
+  memory: { base: 0xd0000000, bytes: 0x10000000 },
+  ecam: { base: 0xe0000000, bytes: 0x100000 },
+  configPort: 0xcf8,
+  slots: [
+    { slot: 1, gsi: 16 },
+    { slot: 2, gsi: 17 },
+  ],
+};
+
+test("acpiTables() makes a PCI host bridge and an MCFG that iasl reads as they were meant", () => {
+  const text = disassembled({ pci: PCI });
+  if (text === undefined) return skip("no iasl (acpica-tools) to disassemble the tables with");
+  const dsdt = plain(text.DSDT ?? "");
+  for (const part of [
+    'Device (PCI0) { Name (_HID, EisaId ("PNP0A03") )',
+    "WordBusNumber (ResourceProducer, MinFixed, MaxFixed, PosDecode, 0x0000, 0x0000, 0x0000,",
+    "IO (Decode16, 0x0CF8, 0x0CF8, 0x01, 0x08, )",
+    "DWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, NonCacheable, ReadWrite, " +
+      "0x00000000, 0xD0000000, 0xDFFFFFFF, 0x00000000, 0x10000000,",
+    "Package (0x04) { 0x0001FFFF, Zero, Zero, 0x10 }, " +
+      "Package (0x04) { 0x0002FFFF, Zero, Zero, 0x11 }",
+    'Device (MBRD) { Name (_HID, EisaId ("PNP0C02") )',
+    "Memory32Fixed (ReadWrite, 0xE0000000, 0x00100000, )",
+  ]) {
+    assert.ok(dsdt.includes(part), `${part}\nin\n${dsdt}`);
+  }
+  const mcfg = text.MCFG ?? "";
+  assert.match(mcfg, /Base Address : 00000000E0000000/);
+  assert.match(mcfg, /Start Bus Number : 00.*End Bus Number : 00/s);
 });
 
 test("acpiTables() makes an FADT and a MADT that iasl reads as they were meant", () => {

@@ -20,7 +20,10 @@ const imports = importsOf("file", ["read", "write"]).map((name) => ({ module: WA
 const rights: ("read" | "write")[] = ["read", "write"];
 const grants = [{ name: "data", kind: "file" as const, rights, fd: 40 }];
 /** As the exerciser's, but for its pid and its descriptor. */
-const { rules } = vmmPolicy([{ id: "inline0", grants, imports }]).policy;
+const { rules } = vmmPolicy({
+  inline: [{ id: "inline0", grants, imports }],
+  transport: "pci",
+}).policy;
 
 interface Ending {
   report: Report | undefined;

@@ -97,7 +97,7 @@ guestTest(
       rules: { syscall: string; args: { values: string[] }[] }[];
     };
     const kvmRequests = rules[0]!.args[0]!.values.map(Number);
-    const policy = vmmPolicyOf({ pid: machine.pid, kvmRequests, inline: [] });
+    const policy = vmmPolicyOf({ pid: machine.pid, kvmRequests, pciRequests: [], inline: [] });
     assert.equal(live[0], compilePolicy(policy));
     assert.is(machine.events("vmm-ready")[0]?.syscalls, new Set(rules.map((r) => r.syscall)).size);
   },

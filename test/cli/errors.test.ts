@@ -141,10 +141,10 @@ const MISTAKES: Mistake[] = [
     stderr: /^Error: Cannot use this module: /,
   },
   {
-    name: "virtio-pci",
-    args: ["run", GUEST, "--transport", "pci"],
+    name: "a transport that does not exist",
+    args: ["run", GUEST, "--transport", "isa"],
     status: EXIT.usage,
-    stderr: /^Error: Cannot use --transport "pci": virtio-pci is not there yet\n {2}.*mmio/,
+    stderr: /^Error: .*--transport "isa".*none of mmio, pci/,
   },
   {
     name: "a serial file that cannot be written",

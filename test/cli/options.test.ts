@@ -101,9 +101,10 @@ test("run refuses an isolation and a seccomp mode that do not exist", async () =
   assert.match(await refusal("k", "--seccomp", "on"), /none of enforce, log, off/);
 });
 
-test("run takes --transport mmio and says that pci is not there yet", async () => {
-  assert.is((await configOf("k", "--transport", "mmio")).kernel, "k");
-  assert.match(await refusal("k", "--transport", "pci"), /virtio-pci is not there yet/);
+test("run takes --transport mmio or pci, and leaves it to the kernel otherwise", async () => {
+  assert.is((await configOf("k", "--transport", "mmio")).transport, "mmio");
+  assert.is((await configOf("k", "--transport", "pci")).transport, "pci");
+  assert.is((await configOf("k")).transport, undefined);
   assert.match(await refusal("k", "--transport", "isa"), /none of mmio, pci/);
 });
 

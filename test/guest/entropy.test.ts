@@ -93,6 +93,15 @@ withKvm("entropy guest reads random bytes through Bulkhead, entered by PVH", () 
   assert.is(status, 0);
 });
 
+withKvm("entropy guest passes over PCI, where its BAR is and where it moves it to", () => {
+  for (const bar of ["", "bar=0xd8000000", "bar=0xdff00000"]) {
+    const args = ["--rng", "--rng", "--transport", "pci"];
+    const { status, output } = bulkhead(`depth=4 event_idx=1 ${bar}`, { args });
+    assert.match(output, /^entropy guest: 2 passed, 0 failed: PASS$/m, output);
+    assert.is(status, 0);
+  }
+});
+
 withKvm("entropy guest reads other bytes each time", () => {
   const first = () => /first ([0-9a-f]{32})/.exec(bulkhead("bytes=64").output)?.[1];
   const [one, two] = [first(), first()];

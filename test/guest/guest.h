@@ -38,6 +38,14 @@ static inline void out8(uint16_t port, uint8_t value) {
 static inline void out16(uint16_t port, uint16_t value) {
   __asm__ volatile("outw %0, %1" : : "a"(value), "Nd"(port));
 }
+static inline void out32(uint16_t port, uint32_t value) {
+  __asm__ volatile("outl %0, %1" : : "a"(value), "Nd"(port));
+}
+static inline uint32_t in32(uint16_t port) {
+  uint32_t value;
+  __asm__ volatile("inl %1, %0" : "=a"(value) : "Nd"(port));
+  return value;
+}
 static inline uint8_t in8(uint16_t port) {
   uint8_t value;
   __asm__ volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
@@ -52,8 +60,38 @@ static inline uint32_t mmio_read(uint64_t address) {
 static inline void mmio_write(uint64_t address, uint32_t value) {
   __asm__ volatile("movl %0, (%1)" : : "r"(value), "r"(address) : "memory");
 }
+static inline uint8_t mmio_read8(uint64_t address) {
+  uint8_t value;
+  __asm__ volatile("movb (%1), %0" : "=q"(value) : "r"(address) : "memory");
+  return value;
+}
+static inline void mmio_write8(uint64_t address, uint8_t value) {
+  __asm__ volatile("movb %0, (%1)" : : "q"(value), "r"(address) : "memory");
+}
+static inline uint16_t mmio_read16(uint64_t address) {
+  uint16_t value;
+  __asm__ volatile("movw (%1), %0" : "=r"(value) : "r"(address) : "memory");
+  return value;
+}
+static inline void mmio_write16(uint64_t address, uint16_t value) {
+  __asm__ volatile("movw %0, (%1)" : : "r"(value), "r"(address) : "memory");
+}
 
-// virtio.c: a modern virtio-mmio device (virtio v1.2 §4.2) with split queues (§2.7), polled.
+// pci.c: where the functions of bus 0 have virtio's structures (virtio v1.2 §4.1.4).
+struct pci_function {
+  uint64_t common;      // virtio_pci_common_cfg, which is what `window` means with PCI
+  uint64_t notify;      // of queue 0
+  uint32_t multiplier;  // bytes from one queue's to the next one's
+};
+/** Whether there is a PCI host bridge. */
+bool pci_exists(void);
+/** Like virtio_each(). */
+uint32_t pci_each(uint32_t id, void (*found)(uint64_t window, uint32_t number));
+/** The function of a window that pci_each() found, or NULL. */
+const struct pci_function *pci_function_at(uint64_t window);
+
+// virtio.c: a modern virtio device over mmio (virtio v1.2 §4.2), or over PCI where there is a host
+// bridge (§4.1), with split queues (§2.7), polled.
 #define VIRTIO_ID_RNG 4
 #define VIRTIO_F_INDIRECT_DESC (1ull << 28)
 #define VIRTIO_F_EVENT_IDX (1ull << 29)
@@ -116,6 +154,7 @@ struct virtq_used {
 
 struct queue {
   uint64_t window;
+  uint64_t notify;
   uint32_t index;
   uint32_t size;
   bool event_idx;

@@ -1,4 +1,4 @@
-// A modern virtio-mmio device (virtio v1.2 §4.2) with split queues (§2.7), polled.
+// A modern virtio device over mmio (virtio v1.2 §4.2) or PCI (§4.1), split queues (§2.7), polled.
 
 #include "guest.h"
 
@@ -8,6 +8,20 @@
 #define WINDOW_BASE 0xd0000000
 #define WINDOW_STEP 0x1000
 #define WINDOW_COUNT 32
+
+// Fields of virtio_pci_common_cfg (§4.1.4.3), in the order of the registers below.
+#define PCI_DEVICE_FEATURE_SELECT 0
+#define PCI_DEVICE_FEATURE 4
+#define PCI_DRIVER_FEATURE_SELECT 8
+#define PCI_DRIVER_FEATURE 12
+#define PCI_DEVICE_STATUS 20
+#define PCI_QUEUE_SELECT 22
+#define PCI_QUEUE_SIZE 24
+#define PCI_QUEUE_ENABLE 28
+#define PCI_QUEUE_NOTIFY_OFF 30
+#define PCI_QUEUE_DESC 32
+#define PCI_QUEUE_DRIVER 40
+#define PCI_QUEUE_DEVICE 48
 
 static uint64_t next_number(const char **rest, uint64_t otherwise) {
   if (!*rest || **rest != ',') return otherwise;
@@ -19,6 +33,7 @@ static uint64_t next_number(const char **rest, uint64_t otherwise) {
 }
 
 uint32_t virtio_each(uint32_t id, void (*found)(uint64_t window, uint32_t number)) {
+  if (pci_exists()) return pci_each(id, found);
   const char *rest = NULL;
   uint64_t window = option_number("mmio", WINDOW_BASE, &rest);
   uint64_t step = next_number(&rest, WINDOW_STEP);
@@ -31,41 +46,62 @@ uint32_t virtio_each(uint32_t id, void (*found)(uint64_t window, uint32_t number
   return number;
 }
 
+static bool is_pci(uint64_t window) {
+  return pci_function_at(window) != NULL;
+}
+
+static uint32_t get_status(uint64_t window) {
+  return is_pci(window) ? mmio_read8(window + PCI_DEVICE_STATUS) : mmio_read(window + Status);
+}
+
+static void set_status(uint64_t window, uint32_t status) {
+  if (is_pci(window)) mmio_write8(window + PCI_DEVICE_STATUS, (uint8_t)status);
+  else mmio_write(window + Status, status);
+}
+
 static void add_status(uint64_t window, uint32_t bits) {
-  mmio_write(window + Status, mmio_read(window + Status) | bits);
+  set_status(window, get_status(window) | bits);
 }
 
 void virtio_reset(uint64_t window) {
-  mmio_write(window + Status, 0);
-  while (mmio_read(window + Status) != 0) {  // (§4.2.3.1.1)
+  set_status(window, 0);
+  while (get_status(window) != 0) {  // (§4.2.3.1.1)
   }
 }
 
 bool virtio_needs_reset(uint64_t window) {
-  return mmio_read(window + Status) & DEVICE_NEEDS_RESET;
+  return get_status(window) & DEVICE_NEEDS_RESET;
 }
 
 static uint64_t device_features(uint64_t window) {
-  mmio_write(window + DeviceFeaturesSel, 1);
-  uint64_t high = mmio_read(window + DeviceFeatures);
-  mmio_write(window + DeviceFeaturesSel, 0);
-  return high << 32 | mmio_read(window + DeviceFeatures);
+  uint64_t select = window + (is_pci(window) ? PCI_DEVICE_FEATURE_SELECT : DeviceFeaturesSel);
+  uint64_t features = window + (is_pci(window) ? PCI_DEVICE_FEATURE : DeviceFeatures);
+  mmio_write(select, 1);
+  uint64_t high = mmio_read(features);
+  mmio_write(select, 0);
+  return high << 32 | mmio_read(features);
+}
+
+static void set_driver_features(uint64_t window, uint64_t accepted) {
+  uint64_t select = window + (is_pci(window) ? PCI_DRIVER_FEATURE_SELECT : DriverFeaturesSel);
+  uint64_t features = window + (is_pci(window) ? PCI_DRIVER_FEATURE : DriverFeatures);
+  mmio_write(select, 0);
+  mmio_write(features, (uint32_t)accepted);
+  mmio_write(select, 1);
+  mmio_write(features, (uint32_t)(accepted >> 32));
 }
 
 bool virtio_negotiate(struct device *device, uint64_t window, uint64_t wanted) {
   device->window = window;
-  if (mmio_read(window + Version) != 2) return false;
+  if (!is_pci(window) && mmio_read(window + Version) != 2) return false;
   virtio_reset(window);
   add_status(window, ACKNOWLEDGE);
   add_status(window, DRIVER);
   uint64_t offered = device_features(window);
   device->features = offered & (wanted | VIRTIO_F_VERSION_1);
-  mmio_write(window + DriverFeaturesSel, 0);
-  mmio_write(window + DriverFeatures, (uint32_t)device->features);
-  mmio_write(window + DriverFeaturesSel, 1);
-  mmio_write(window + DriverFeatures, (uint32_t)(device->features >> 32));
+  set_driver_features(window, device->features);
   add_status(window, FEATURES_OK);
-  bool accepted = mmio_read(window + Status) & FEATURES_OK;
+  bool accepted = get_status(window) & FEATURES_OK;
   if (accepted && device->features & VIRTIO_F_VERSION_1) return true;
   add_status(window, FAILED);
   return false;
@@ -77,9 +113,17 @@ static void write_address(uint64_t window, uint32_t low, const volatile void *ad
 }
 
 uint32_t virtio_queue_size(struct device *device, uint32_t index, uint32_t size_max) {
-  mmio_write(device->window + QueueSel, index);
-  if (mmio_read(device->window + QueueReady) != 0) return 0;
-  uint32_t size = mmio_read(device->window + QueueNumMax);
+  uint64_t window = device->window;
+  uint32_t size;
+  if (is_pci(window)) {
+    mmio_write16(window + PCI_QUEUE_SELECT, (uint16_t)index);
+    if (mmio_read16(window + PCI_QUEUE_ENABLE) != 0) return 0;
+    size = mmio_read16(window + PCI_QUEUE_SIZE);
+  } else {
+    mmio_write(window + QueueSel, index);
+    if (mmio_read(window + QueueReady) != 0) return 0;
+    size = mmio_read(window + QueueNumMax);
+  }
   while (size > size_max && size > 1) size /= 2;
   return size;
 }
@@ -97,6 +141,17 @@ bool virtio_queue_at(struct device *device, struct queue *queue, const struct ri
   queue->used = rings->used;
   queue->avail->flags = queue->event_idx ? 0 : VIRTQ_AVAIL_F_NO_INTERRUPT;
   queue->avail->ring[size] = 0xffff;  // used_event: behind us, so no interrupt (§2.7.7.1)
+  const struct pci_function *pci = pci_function_at(window);
+  if (pci) {
+    mmio_write16(window + PCI_QUEUE_SIZE, (uint16_t)size);
+    queue->notify = pci->notify + mmio_read16(window + PCI_QUEUE_NOTIFY_OFF) * pci->multiplier;
+    write_address(window, PCI_QUEUE_DESC, queue->desc);
+    write_address(window, PCI_QUEUE_DRIVER, queue->avail);
+    write_address(window, PCI_QUEUE_DEVICE, queue->used);
+    mmio_write16(window + PCI_QUEUE_ENABLE, 1);
+    return mmio_read16(window + PCI_QUEUE_ENABLE) == 1;
+  }
+  queue->notify = 0;
   mmio_write(window + QueueNum, size);
   write_address(window, QueueDescLow, queue->desc);
   write_address(window, QueueDriverLow, queue->avail);
@@ -136,7 +191,9 @@ void queue_kick(struct queue *queue) {
   __asm__ volatile("" : : : "memory");  // x86 keeps stores in order: entries before the index
   queue->avail->idx = queue->published = queue->available;
   __asm__ volatile("mfence" : : : "memory");  // the index before the device's wish (§2.7.13.3.1)
-  if (wants_kick(queue, before)) mmio_write(queue->window + QueueNotify, queue->index);
+  if (!wants_kick(queue, before)) return;
+  if (queue->notify) mmio_write16(queue->notify, (uint16_t)queue->index);
+  else mmio_write(queue->window + QueueNotify, queue->index);
 }
 
 bool queue_take(struct queue *queue, uint32_t *id, uint32_t *bytes) {

@@ -32,7 +32,7 @@ echo "guest: read $(stat -c %s /sample) bytes from $before s to $after s"
 echo "guest: sha256 $(sha256sum /sample | cut -c1-64)"
 # Random bytes do not compress: what gzip makes of them is larger than they are.
 echo "guest: gzipped $(gzip -c /sample | wc -c) bytes"
-dmesg | grep -iE 'virtio|hwrng|random:' | sed 's/^/guest: dmesg /'
+dmesg | grep -iE 'virtio|hwrng|random:|pci|mmconfig|ecam' | sed 's/^/guest: dmesg /'
 grep -i virtio /proc/interrupts | sed 's/^/guest: interrupts /'
 # Without a working timer this never comes back.
 sleep 1

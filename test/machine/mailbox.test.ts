@@ -3,7 +3,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { EventFd } from "../../host/machine/eventfd.js";
 import { SharedLock } from "../../host/machine/lock.js";
-import { MailboxServer, type RegisterAccess } from "../../host/machine/mailbox.js";
+import { type BusAccess, MailboxServer, MEMORY, PORT } from "../../host/machine/mailbox.js";
 import { Shared } from "../../host/machine/shared.js";
 
 const MAILBOX = new URL("../../host/machine/mailbox.js", import.meta.url).href;
@@ -24,6 +24,9 @@ function thread(body: string, data: object): { result: Promise<unknown> } {
   return { result };
 }
 
+/** Beyond 32 bits. */
+const ADDRESS = 0xf_d000_0100;
+
 const ASK = `
   const { MailboxClient } = await import(${JSON.stringify(MAILBOX)});
   const { Shared } = await import(${JSON.stringify(SHARED)});
@@ -36,9 +39,9 @@ test("MailboxClient.access() blocks until the server answers, and returns the va
   const shared = Shared.create(2);
   const server = new MailboxServer([shared.mailbox(0), shared.mailbox(1)]);
   const wakeFd = EventFd.create().fd;
-  const access = { device: 3, offset: 0x70, bytes: 4, isWrite: true, value: 0xffffffff };
+  const access = { space: PORT, address: 0x70, bytes: 4, isWrite: true, value: 0xffffffff };
   const { result } = thread(ASK, { shared: shared.buffer, wakeFd, cpu: 1, access });
-  const seen: RegisterAccess[] = [];
+  const seen: BusAccess[] = [];
   const serve = setInterval(() => {
     server.serve((asked) => {
       seen.push(asked);
@@ -55,16 +58,23 @@ test("MailboxServer.serve() lets an access wait, and serves the others meanwhile
   const server = new MailboxServer([shared.mailbox(0), shared.mailbox(1)]);
   const wakeFd = EventFd.create().fd;
   const ask = (cpu: number) => {
-    const access = { device: cpu, offset: 0x100, bytes: 4, isWrite: false, value: 0 };
+    const access = {
+      space: MEMORY,
+      address: ADDRESS + cpu,
+      bytes: 4,
+      isWrite: false,
+      value: 0,
+    };
     return thread(ASK, { shared: shared.buffer, wakeFd, cpu, access }).result;
   };
   const answers: (number | undefined)[] = [undefined, 21];
   const asked = [0, 0];
   let waiting = false;
   const serve = setInterval(() => {
-    waiting = server.serve(({ device }) => {
-      asked[device]! += 1;
-      return answers[device];
+    waiting = server.serve(({ address }) => {
+      const cpu = address - ADDRESS;
+      asked[cpu]! += 1;
+      return answers[cpu];
     });
   }, 1);
   const late = ask(0);
@@ -81,7 +91,7 @@ test("MailboxServer.serve() lets an access wait, and serves the others meanwhile
 test("MailboxClient.access() gives up when the VM stops: the server may be gone", async () => {
   const shared = Shared.create(1);
   const wakeFd = EventFd.create().fd;
-  const access = { device: 0, offset: 0, bytes: 4, isWrite: false, value: 0 };
+  const access = { space: MEMORY, address: 0, bytes: 4, isWrite: false, value: 0 };
   const { result } = thread(ASK, { shared: shared.buffer, wakeFd, cpu: 0, access });
   setTimeout(() => shared.stop(), 20);
   assert.is(await result, 0);

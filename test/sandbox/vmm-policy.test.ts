@@ -7,7 +7,7 @@ import { WASI_MODULE } from "../../host/sandbox/grants.js";
 import type { Rule } from "../../host/sandbox/policy.js";
 import { SYSCALL_NUMBERS } from "../../host/sandbox/syscalls.js";
 
-const { policy, syscalls } = vmmPolicy([]);
+const { policy, syscalls } = vmmPolicy({ inline: [], transport: "pci" });
 
 /** System calls that open, create, run, trace or reach anything beyond what is open already. */
 const FORBIDDEN = (
@@ -56,8 +56,13 @@ test("every rule of the VMM has a reason", () => {
 
 test("ioctl is pinned to numbers of KVM, listeners, a socket and the terminal", () => {
   const kvm = [0xae80, 0x8090ae81, 0x4090ae82, 0x8138ae83, 0x4138ae84];
-  const others = [0x5411, 0xc0502100, 0xc0182101, 0x5401, 0x5402, 0x5403, 0x5413];
-  assert.equal(valuesOf("ioctl", 1), [...kvm, ...others].map(BigInt));
+  const pci = [0x4020aea5, 0x4008ae61, 0x4040ae79];
+  const devices = [0x5411, 0xc0502100, 0xc0182101];
+  const terminal = [0x5401, 0x5402, 0x5403, 0x5413];
+  assert.equal(valuesOf("ioctl", 1), [...kvm, ...devices, ...pci, ...terminal].map(BigInt));
+  const { rules } = vmmPolicy({ inline: [], transport: "mmio" }).policy;
+  const requests = rules.flatMap(({ args }) => args.flatMap(({ values }) => values));
+  assert.not(pci.some((request) => requests.includes(BigInt(request))));
 });
 
 test("the VMM signals itself alone, and a process that it holds only to end it", () => {
@@ -75,7 +80,8 @@ test("the VMM maps no file: V8 may make anonymous memory executable, and nothing
 test("an inline device adds calls on its own grants and no others", () => {
   const imports = [{ module: WASI_MODULE, name: "fd_pread" }];
   const grants = [{ name: "image", kind: "file" as const, rights: ["read" as const], fd: 40 }];
-  const { rules } = vmmPolicy([{ id: "blk0", grants, imports }]).policy;
+  const inline = [{ id: "blk0", grants, imports }];
+  const { rules } = vmmPolicy({ inline, transport: "pci" }).policy;
   const added = rules.slice(policy.rules.length);
   assert.equal(
     added.map(({ syscall, args }) => [syscall, args[0]?.arg, args[0]?.values]),

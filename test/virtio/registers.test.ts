@@ -155,7 +155,7 @@ test("RegisterFile forgets everything on reset (§2.4.1, §4.2.2.1)", () => {
   const [queue] = made.driver.start({ queues: [{ size: 8 }] });
   queue!.add({ writable: [4] });
   made.registers.queues[0]!.pop();
-  made.registers.notifyUsed();
+  made.registers.notifyUsed(made.registers.queues[0]!);
   made.backend.calls.length = 0;
   made.driver.write(mmio.VIRTIO_MMIO_STATUS, 0);
   assert.is(made.driver.status, 0);
@@ -173,7 +173,7 @@ test("RegisterFile forgets everything on reset (§2.4.1, §4.2.2.1)", () => {
 
 test("RegisterFile keeps InterruptStatus where vCPU threads see it", () => {
   const made = bench();
-  made.registers.notifyUsed();
+  made.registers.notifyUsed(made.registers.queues[0]!);
   assert.is(Atomics.load(made.interruptStatus, 1), reg.INT_VRING);
   assert.is(made.interruptStatus[0], 0);
   Atomics.and(made.interruptStatus, 1, ~reg.INT_VRING);
@@ -183,7 +183,7 @@ test("RegisterFile keeps InterruptStatus where vCPU threads see it", () => {
 test("RegisterFile clears the bits that InterruptACK names, and no others", () => {
   const made = bench({ configBytes: 4 });
   made.driver.start();
-  made.registers.notifyUsed();
+  made.registers.notifyUsed(made.registers.queues[0]!);
   made.registers.updateConfig(new Uint8Array(4).fill(1));
   made.driver.write(mmio.VIRTIO_MMIO_INTERRUPT_ACK, 0xffff_fffc | reg.INT_CONFIG);
   assert.is(made.driver.read(mmio.VIRTIO_MMIO_INTERRUPT_STATUS), reg.INT_VRING);

@@ -3,7 +3,8 @@
 
 import type { SegmentDescriptor } from "../../boot/paging.js";
 import type { BootPlan } from "../../boot/plan.js";
-import type { CpuidEntry, Regs, Sregs } from "../../kvm/kvm.js";
+import type { CpuidEntry } from "../../kvm/kvm.js";
+import type { Regs, Sregs } from "../../kvm/vcpu.js";
 
 const CR0_PE = 1n << 0n;
 const CR0_ET = 1n << 4n;

@@ -86,7 +86,7 @@ export const DEED_NAMES = Object.keys(DEEDS);
 
 /** What the program does with its arguments: a deed, and the mode of its filter. */
 async function attack(deed: string, seccomp: "enforce" | "off"): Promise<void> {
-  (await prepareConfinement(seccomp, []))();
+  (await prepareConfinement(seccomp, { inline: [], transport: "pci" }))();
   const result = DEEDS[deed]!();
   if (result === -1) writeSync(1, `errno ${errno()}`);
   _exit(result === -1 ? 1 : 0);

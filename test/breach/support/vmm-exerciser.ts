@@ -61,12 +61,12 @@ function hits(native: Native, policy: Policy): number[] {
 
 async function exercise(): Promise<Report> {
   const inline = [inlineDevice()];
-  const { policy } = vmmPolicy(inline);
+  const { policy } = vmmPolicy({ inline, transport: "pci" });
   const native = new Native();
   let handled = 0;
   for (const signal of ["SIGUSR2", "SIGABRT"] as const) process.on(signal, () => handled++);
   const worker = await thread();
-  (await prepareConfinement("enforce", inline))();
+  (await prepareConfinement("enforce", { inline, transport: "pci" }))();
   const hit = hits(native, policy);
   while (handled < 2) await new Promise((resolve) => setTimeout(resolve, 1));
   await worker.end();
@@ -74,7 +74,7 @@ async function exercise(): Promise<Report> {
 }
 
 function miss(): Report {
-  const { policy } = vmmPolicy([inlineDevice()]);
+  const { policy } = vmmPolicy({ inline: [inlineDevice()], transport: "pci" });
   const native = new Native();
   const calls = policy.rules.map((rule) => {
     native.reset();

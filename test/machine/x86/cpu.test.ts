@@ -1,7 +1,8 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { kvm_sregs } from "../../../host/kvm/kvm.h.js";
-import type { CpuidEntry, Sregs } from "../../../host/kvm/kvm.js";
+import type { CpuidEntry } from "../../../host/kvm/kvm.js";
+import type { Sregs } from "../../../host/kvm/vcpu.js";
 import { cpuidOf, type EntryState, entryRegs, entrySregs } from "../../../host/machine/x86/cpu.js";
 
 function entry(leaf: number, rest: Partial<CpuidEntry> = {}): CpuidEntry {
