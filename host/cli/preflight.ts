@@ -1,9 +1,10 @@
-// Looks at every file that a VmConfig names before anything starts, because the plain errno of a
-// thread or a sandboxed process tells the user less than "there is no such file" does.
+// Looks at what a VmConfig wants of this machine before anything starts, because the plain errno
+// of a thread or a sandboxed process tells the user less than "there is no such file" does.
 
 import fs from "node:fs";
 import { type ErrorCode, errnoName, VmmError } from "../errors.js";
 import { kindRow, type VmConfig } from "../machine/config.js";
+import { formatSize } from "./size.js";
 
 const CAUSES: Readonly<Record<string, string>> = {
   ENOENT: "there is no such file",
@@ -43,6 +44,28 @@ function checkFile({ action, path, mode = fs.constants.R_OK, code, whatToDo }: W
   const problem = `${action} "${path}": ${name}, ${CAUSES[name] ?? "the file cannot be used"}`;
   const message = whatToDo === undefined ? problem : `${problem}\n${whatToDo}`;
   throw new VmmError(code ?? "ERR_FILE", message, { errno, syscall: failure.syscall });
+}
+
+/** Bytes of memory and swap of this machine. */
+function machineMemory(): number {
+  const meminfo = fs.readFileSync("/proc/meminfo", "utf8");
+  const kilobytes = (name: string) => {
+    return Number(new RegExp(`^${name}: *(\\d+) kB$`, "m").exec(meminfo)?.[1] ?? 0);
+  };
+  return (kilobytes("MemTotal") + kilobytes("SwapTotal")) * 1024;
+}
+
+/**
+ * Throws ERR_MEMORY_LAYOUT for more than this machine has: Linux would promise it, and kill
+ * somebody when the guest uses it.
+ */
+export function checkMemory({ memoryBytes }: Pick<VmConfig, "memoryBytes">): void {
+  const has = machineMemory();
+  if (memoryBytes <= has) return;
+  const mebibytes = Math.floor(has / 1024 ** 2);
+  const problem = `this machine has ${mebibytes}M, its swap included`;
+  const message = `Cannot give a guest ${formatSize(memoryBytes)} of memory: ${problem}, see -m`;
+  throw new VmmError("ERR_MEMORY_LAYOUT", message);
 }
 
 /** Throws ERR_FILE when the module of device `id` is missing or not allowed. */

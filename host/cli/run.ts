@@ -4,7 +4,7 @@ import fs from "node:fs";
 import { errnoName, VmmError } from "../errors.js";
 import { jsonSink, textSink } from "./events.js";
 import { type RunOptions, vmConfigOf } from "./options.js";
-import { checkFiles } from "./preflight.js";
+import { checkFiles, checkMemory } from "./preflight.js";
 import { runSession } from "./session.js";
 
 /** Opens the file of --serial, emptied; a FIFO or a terminal will do as well. */
@@ -22,6 +22,7 @@ function openSerial(path: string): number {
 export async function run(kernel: string | undefined, options: RunOptions): Promise<number> {
   const config = vmConfigOf(kernel, options);
   checkFiles(config);
+  checkMemory(config);
   if (options.serial !== undefined) config.serialFd = openSerial(options.serial);
   const onEvent = options.json === true ? jsonSink : textSink;
   return runSession(config, { onEvent, input: true });

@@ -15,6 +15,7 @@
 //                    └──────────────────┘
 
 import type { BootLayout, PciHost } from "../boot/layout.js";
+import { ramRanges } from "../boot/memory.js";
 import { assert, VmmError } from "../errors.js";
 import { BAR_BYTES } from "../virtio/pci.js";
 
@@ -118,12 +119,11 @@ export function ramRegions(memoryBytes: number): RamRegion[] {
       `Cannot make a guest of ${memoryBytes / MIB} MiB: give between 16 MiB and 1 TiB, see -m`,
     );
   }
-  const low = Math.min(memoryBytes, LOW_RAM_END);
-  const regions: RamRegion[] = [{ gpa: 0, bytes: low, offset: 0 }];
-  if (memoryBytes > low) {
-    regions.push({ gpa: HIGH_RAM_START, bytes: memoryBytes - low, offset: low });
-  }
-  return regions;
+  let offset = 0;
+  return ramRanges(memoryBytes, BOOT_LAYOUT).map(({ gpa, bytes }) => {
+    offset += bytes;
+    return { gpa, bytes, offset: offset - bytes };
+  });
 }
 
 /** Window and interrupt line of device `index`, in --device order. */

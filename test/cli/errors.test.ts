@@ -141,6 +141,18 @@ const MISTAKES: Mistake[] = [
     stderr: /^Error: Cannot use this module: /,
   },
   {
+    name: "more memory than this machine has",
+    args: ["run", GUEST, "-m", "900G"],
+    status: EXIT.usage,
+    stderr: /^Error: Cannot give a guest 900G of memory: this machine has \d+M, .*see -m/,
+  },
+  {
+    name: "9999 CPUs",
+    args: ["run", GUEST, "-c", "9999"],
+    status: EXIT.usage,
+    stderr: /^Error: Cannot use CPU count "9999": out of range\n {2}.*from 1 to 254/,
+  },
+  {
     name: "a transport that does not exist",
     args: ["run", GUEST, "--transport", "isa"],
     status: EXIT.usage,

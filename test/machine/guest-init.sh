@@ -15,6 +15,9 @@ done
 for module in $(cat /modules/order); do insmod "/modules/$module.ko"; done
 
 echo "guest: kernel $(uname -r), $(nproc) cpus, up $(cut -d' ' -f1 /proc/uptime) s"
+echo "guest: online $(cat /sys/devices/system/cpu/online), $(grep MemTotal /proc/meminfo | tr -s ' ')"
+clock=/sys/devices/system/clocksource/clocksource0/current_clocksource
+echo "guest: clock $(cat "$clock"), epoch $(date +%s)"
 echo "guest: rng_available $(cat /sys/class/misc/hw_random/rng_available)"
 echo "guest: rng_current $(cat /sys/class/misc/hw_random/rng_current)"
 # Whether this kernel lives, said by its timer and by writes to the console that wait for no

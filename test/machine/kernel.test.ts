@@ -21,6 +21,9 @@ import { withoutSigns } from "./tries.js";
  */
 const SAMPLE_BYTES = emulationWanted() ? 256 * 1024 : 1024 * 1024;
 
+/** Between a guest's clock and this machine's: an emulated host runs for minutes in between. */
+const CLOCK_MS_MAX = 1_200_000;
+
 /** A guest that oopses reboots at once, instead of staying there until its time is over. */
 const PARAMETERS = `console=ttyS0 quiet oops=panic panic=-1 test.bytes=${SAMPLE_BYTES}`;
 
@@ -76,6 +79,12 @@ function checkGuest(result: JobResult, way: Way): void {
   assert.is(result.status, 0);
 }
 
+/** As many CPUs as anybody tests with, and RAM on both sides of the hole for devices. */
+const large: Job = bulkhead(({ kernel, initrd }) => [
+  ...["run", "-k", kernel, "-i", initrd, "-m", "5G", "-c", "8", "--rng"],
+  ...["-p", "console=ttyS0 quiet oops=panic panic=-1 test.bytes=4096"],
+]);
+
 /** The entropy guest on a host whose C library must ask the kernel for the time. */
 const withoutVdsoClock: Job = {
   command: (place) => {
@@ -95,6 +104,7 @@ if (unavailable === undefined) {
       stockKernel("mmio"),
       stockKernel("intx"),
       bulkhead(({ guest }) => ["run", guest, "--rng"]),
+      large,
       ...(emulationWanted() ? [withoutVdsoClock] : []),
     ]);
   });
@@ -116,6 +126,22 @@ if (unavailable === undefined) {
     assert.is.not(one, two);
   });
 
+  test("a stock kernel has 8 cpus, 5 GiB, and the right time", () => {
+    const { output, status, seconds } = results[4]!;
+    note(`large: status ${status}, ${seconds.toFixed(1)} s`);
+    const text = withoutSigns(output);
+    assert.match(text, /guest: kernel \S+, 8 cpus/, output);
+    const [, memory] = /guest: online 0-7, MemTotal: (\d+) kB/.exec(text) ?? [];
+    // Of 5 GiB the kernel itself keeps some.
+    assert.ok(Number(memory) > 4.7 * 1024 ** 2, text);
+    const [, clock, epoch] = /guest: clock (\S+), epoch (\d+)/.exec(text) ?? [];
+    assert.is(clock, "kvm-clock");
+    const apart = Math.abs(Number(epoch) * 1000 - Date.now());
+    assert.ok(apart < CLOCK_MS_MAX, `its clock is ${apart} ms off`);
+    assert.match(text, /guest: read 4096 bytes/);
+    assert.is(status, 0);
+  });
+
   test("the entropy guest passes on a real KVM", () => {
     assert.match(results[3]!.output, /1 passed, 0 failed: PASS/);
     assert.is(results[3]!.status, 0);
@@ -124,7 +150,7 @@ if (unavailable === undefined) {
   // The vDSO reads a TSC and little else; then clock_gettime(2) is a system call (vdso(7)).
   if (emulationWanted()) {
     test("a device works where the clock source is none that the vDSO can read", () => {
-      const { output, status } = results[4]!;
+      const { output, status } = results[5]!;
       assert.match(output, /1 passed, 0 failed: PASS/, output);
       assert.is(status, 0);
     });

@@ -31,7 +31,8 @@ const HOST_GRACE_MS = 30_000;
 const JOB_MS = 180_000;
 /** All jobs of a file with all their repetitions: less than the test runner's limit. */
 const MACHINE_MS_MAX = 1_080_000;
-const HOST_MEMORY_MB = 3000;
+/** For a guest that has RAM above 4 GiB; what nobody touches costs nothing. */
+const HOST_MEMORY_MB = 6500;
 const JOB_OUTPUT_BYTES_MAX = 8 * 1024 * 1024;
 /** Of the host's console, shown when it vanishes: one oops with a deep call trace. */
 const CONSOLE_BYTES = 32 * 1024;
