@@ -168,4 +168,31 @@ compare(`blk neither traps nor hangs on ${IMAGES} damaged images`, () => {
   assert.ok(served > started, "nothing succeeds: this test looks in vain");
 });
 
+compare("blk neither traps nor hangs on damaged compressed clusters", () => {
+  const random = new Random(SEED);
+  const raw = newPath("raw");
+  const text = Buffer.alloc(256 * 1024, "a text that is easily compressed, or nearly so; ");
+  for (let at = 0; at < text.length; at += between(random, 1, 400)) text[at] = random.u32();
+  fs.writeFileSync(raw, text);
+  const path = newPath("qcow2");
+  qemuImg("convert", "-c", "-f", "raw", "-O", "qcow2", "-o", "cluster_size=4096", raw, path);
+  const good = new Uint8Array(fs.readFileSync(path));
+  let damaged = 0;
+  for (let run = 0; run < IMAGES / 3; run++) {
+    const bytes = new Uint8Array(good);
+    // Behind the header and the first tables there is little else than what is compressed.
+    for (let times = 100; times > 0; times--) {
+      bytes[between(random, 5 * 4096, bytes.length - 1)] = random.u32();
+    }
+    const device = start(new Counted(bytes), "ro")!;
+    device.negotiate();
+    for (let sector = 0; sector < text.length / 512; sector += 8) {
+      if (ask(device, { type: IN, sector, room: 4096 }).status !== OK) damaged += 1;
+    }
+    device.close();
+  }
+  note(`${damaged} clusters were found damaged`);
+  assert.ok(damaged > 0);
+});
+
 test.run();

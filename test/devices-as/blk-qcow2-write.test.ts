@@ -138,10 +138,12 @@ compare("blk keeps an image consistent whose disk is full now and then", () => {
     device.negotiate();
     image.fails = () => random.oneIn(6);
     const written = new Map<number, number>();
+    const asked = new Set<number>();
     for (let step = 0; step < 200; step++) {
       const sector = random.below(8000);
       const value = 1 + random.below(255);
       const data = new Uint8Array(512).fill(value);
+      asked.add(sector);
       const { status } = ask(device, { type: OUT, sector, data });
       if (status === OK) written.set(sector, value);
       else if (written.has(sector)) written.set(sector, 0);
@@ -155,6 +157,11 @@ compare("blk keeps an image consistent whose disk is full now and then", () => {
     const contents = contentsOf(saved);
     for (const [sector, value] of written) {
       if (value !== 0) assert.is(contents[sector * 512], value, `run ${run}, sector ${sector}`);
+    }
+    for (let sector = 0; sector < 8000; sector++) {
+      const isZero = contents[sector * 512] === 0;
+      // What is there of a write that failed must not come up anywhere else.
+      assert.ok(isZero || asked.has(sector), `run ${run}: sector ${sector} was never written`);
     }
   }
 });
