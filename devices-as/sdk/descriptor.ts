@@ -79,24 +79,24 @@ export class Descriptor {
 /** A descriptor that may have nothing for now, and that a device can wait for. */
 export class Awaitable extends Descriptor {
   /**
-   * @param granted WASI descriptor of the capability
+   * @param source WASI descriptor of the capability
    * @param fd descriptor that bytes move over, if that is another one
    */
   constructor(
-    protected readonly granted: u32,
+    protected readonly source: u32,
     packets: bool = false,
-    fd: u32 = granted,
+    fd: u32 = source,
   ) {
     super(fd, packets);
   }
 
   /** Has Device.wake() called, once, when there is something to read or the other end is gone. */
   awaitReadable(): void {
-    attention.interest |= 1 << (this.granted - FD_FIRST);
+    attention.interest |= 1 << (this.source - FD_FIRST);
   }
 
   /** Has Device.wake() called, once, when there is room to write or the other end is gone. */
   awaitWritable(): void {
-    attention.interest |= 1 << (8 + this.granted - FD_FIRST);
+    attention.interest |= 1 << (8 + this.source - FD_FIRST);
   }
 }

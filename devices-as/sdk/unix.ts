@@ -1,11 +1,13 @@
 // A granted unix socket: connected to somebody, or somebody connects to it.
 
-import { Awaitable, COUNT } from "./descriptor";
+import { Awaitable, COUNT, IOVEC, place } from "./descriptor";
 import {
+  ERRNO_BADF,
   ERRNO_NOTCAPABLE,
   ERRNO_SUCCESS,
   FDFLAGS_NONBLOCK,
   fd_close,
+  fd_read,
   sock_accept,
 } from "./wasi_snapshot_preview1";
 
@@ -23,6 +25,12 @@ export class Unix extends Awaitable {
     super(granted, false, listens ? NOBODY : granted);
   }
 
+  /** Whether there is one: always, unless its declaration says Need.Optional. */
+  get granted(): bool {
+    place(IOVEC, 0);
+    return fd_read(this.source, IOVEC, 1, COUNT) != ERRNO_BADF;
+  }
+
   /** Whether there is a peer, gone or not. */
   get connected(): bool {
     return this.fd != NOBODY;
@@ -35,9 +43,9 @@ export class Unix extends Awaitable {
   accept(): bool {
     this.errno = ERRNO_SUCCESS;
     if (this.connected) return true;
-    this.errno = sock_accept(this.granted, FDFLAGS_NONBLOCK, COUNT);
+    this.errno = sock_accept(this.source, FDFLAGS_NONBLOCK, COUNT);
     if (this.errno == ERRNO_SUCCESS) this.fd = load<u32>(COUNT);
-    if (this.errno == ERRNO_NOTCAPABLE) this.fd = this.granted;
+    if (this.errno == ERRNO_NOTCAPABLE) this.fd = this.source;
     return this.connected;
   }
 

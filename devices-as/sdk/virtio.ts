@@ -50,8 +50,17 @@ export const VIRTIO_BLK_S_UNSUPP: u8 = 2;
 export const VIRTIO_BLK_ID_BYTES: u32 = 20;
 export const VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP: u32 = 0x00000001;
 
-/** As in linux/virtio_console.h (virtio v1.2 §5.3.3). */
+/** As in linux/virtio_console.h (virtio v1.2 §5.3.3), with control messages (§5.3.6.2). */
 export const VIRTIO_CONSOLE_F_SIZE: u64 = 0;
+export const VIRTIO_CONSOLE_F_MULTIPORT: u64 = 1;
+export const VIRTIO_CONSOLE_F_EMERG_WRITE: u64 = 2;
+export const VIRTIO_CONSOLE_DEVICE_READY: u16 = 0;
+export const VIRTIO_CONSOLE_PORT_ADD: u16 = 1;
+export const VIRTIO_CONSOLE_PORT_READY: u16 = 3;
+export const VIRTIO_CONSOLE_CONSOLE_PORT: u16 = 4;
+export const VIRTIO_CONSOLE_RESIZE: u16 = 5;
+export const VIRTIO_CONSOLE_PORT_OPEN: u16 = 6;
+export const VIRTIO_CONSOLE_PORT_NAME: u16 = 7;
 
 /** What a driver selects in the config space of linux/virtio_input.h (virtio v1.2 §5.8.2). */
 export const VIRTIO_INPUT_CFG_UNSET: u8 = 0;

@@ -162,6 +162,12 @@ export class DeviceSet {
     return Promise.all(proofs);
   }
 
+  /** Has the device called `id` look again at what it was granted. */
+  wake(id: string): void {
+    const slot = this.#slots.find(({ config }) => config.id === id);
+    if (slot !== undefined && !this.#closing) this.#tell({ type: "wake", device: slot.index });
+  }
+
   /** Devices inside this process, and what they were granted. */
   get inline(): InlineDevice[] {
     return this.#slots.flatMap((slot) => slot.inline ?? []);

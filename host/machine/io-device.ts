@@ -16,7 +16,7 @@ import { DenialWatch } from "./denial-watch.js";
 import { EPOLLET, EPOLLIN, EPOLLOUT, type Epoll } from "./epoll.js";
 import { EventFd } from "./eventfd.js";
 import { InlineEvents } from "./inline-events.js";
-import type { AttachProcess, IoDeviceData, IoReport } from "./io-worker.js";
+import type { AttachProcess, IoDeviceData, IoReport, Word } from "./io-worker.js";
 import { pciPlace } from "./layout.js";
 import type { BusAccess } from "./mailbox.js";
 import type { PciLines } from "./pci-lines.js";
@@ -204,15 +204,12 @@ export class IoDevice {
     this.#post({ type: "stuck", device: this.#index, reason });
   }
 
-  /** The supervisor found the device confined: it may see requests. */
-  approve(): void {
-    this.#link.approve();
+  /** Does what the supervisor says of a device that is attached. */
+  obey(word: Word): void {
+    if (word === "approve") this.#link.approve();
+    if (word === "wake") this.#link.wake();
+    if (word === "give-up") this.registers.abandon("the device failed for good");
     this.#settle();
-  }
-
-  /** The device is given up: whatever the driver does, it is told that the device needs a reset. */
-  giveUp(): void {
-    this.registers.abandon("the device failed for good");
   }
 
   #detached(how: { type: "closed" } | { type: "broken"; reason: string }): void {

@@ -51,9 +51,13 @@ export interface IoWorkerData {
 export type IoCommand =
   | AttachProcess
   | AttachInline
-  | { type: "approve"; device: number }
-  | { type: "give-up"; device: number }
+  | { type: Word; device: number }
   | { type: "stop" };
+/**
+ * The device was found confined, and may see requests; it is given up, and its driver told that it
+ * needs a reset; it is to look again at what it was granted.
+ */
+export type Word = "approve" | "give-up" | "wake";
 export interface AttachProcess {
   type: "attach-process";
   device: number;
@@ -175,13 +179,9 @@ class IoWorker implements IoHost {
     assert(device !== undefined, `command for device ${command.device}`);
     if (command.type === "attach-process") {
       device.attachSocket(command);
-    } else if (command.type === "approve") {
-      device.approve();
-    } else if (command.type === "give-up") {
-      device.giveUp();
-    } else {
+    } else if (command.type === "attach-inline") {
       device.attachInline(await inlineChannel(command, this.shared), command.grants);
-    }
+    } else device.obey(command.type);
   }
 }
 

@@ -111,6 +111,11 @@ export class Vm {
     }
   }
 
+  /** Has a device look again at what it was granted: a terminal has another size. */
+  wakeDevice(id: string): void {
+    this.#parts.devices.wake(id);
+  }
+
   /** Asks for a clean end: run() resolves with reason `stopped` and `detail`. */
   stop(detail: string): void {
     this.#stop.request({ reason: "stopped", detail });

@@ -33,6 +33,7 @@ import {
   REQUESTS,
   RESET,
   TYPE,
+  WAKE,
 } from "../wire/message.js";
 import { type ConfigWrite, type DeviceInstance, type Placement, WAITS } from "./instance.js";
 import { Outbox } from "./outbox.js";
@@ -138,6 +139,7 @@ export class Dispatcher {
     else if (type === ACTIVATE) this.#activate(length);
     else if (type === RESET) this.#reset(length);
     else if (type === CONFIGURE) this.#configure(length);
+    else if (type === WAKE) this.#wake(length);
     else throw new ProtocolError(`a message of type ${type}`);
   }
 
@@ -253,6 +255,12 @@ export class Dispatcher {
     this.#waiting.clear();
     this.#device.reset();
     this.#lookAtConfig();
+  }
+
+  /** May come while a chain is still arriving, which then goes on. */
+  #wake(length: number): void {
+    if (length !== HEADER_BYTES) throw new ProtocolError("WAKE of odd size");
+    this.wake();
   }
 
   /** May come while a chain is still arriving, and then lies behind what is there of it. */

@@ -2,6 +2,7 @@
 
 import { ftruncate, syscall } from "../ffi/libc.js";
 import { Mapping } from "../ffi/memory.js";
+import { IOCTL } from "../sandbox/linux.js";
 import { syscallNumber } from "../sandbox/syscalls.js";
 
 /** struct stat of x86-64 (asm/stat.h): offsets of what is used of it. */
@@ -30,6 +31,8 @@ const S_IFSOCK = 0o140000;
  * mtim │ ctim, eight bytes each.
  */
 export const FILESTAT_BYTES = 64;
+const FILETYPE_AT = 16;
+const SIZE_AT = 32;
 /** `filetype` of WASI; 0 is unknown, and a socket is a stream. */
 const FILETYPES: ReadonlyMap<number, number> = new Map([
   [S_IFBLK, 1],
@@ -42,6 +45,7 @@ const FILETYPES: ReadonlyMap<number, number> = new Map([
 const NANOSECONDS = 1_000_000_000n;
 
 const FSTAT = syscallNumber("fstat");
+const IOCTL_CALL = syscallNumber("ioctl");
 const FSYNC = syscallNumber("fsync");
 const FDATASYNC = syscallNumber("fdatasync");
 
@@ -80,6 +84,29 @@ export function writeFilestat(
     time(STAT.st_ctime),
   ];
   for (const [i, value] of fields.entries()) to.view.setBigUint64(to.at + i * 8, value, true);
+}
+
+/** Bytes of a struct winsize (asm-generic/termios.h): rows │ columns │ and both in pixels. */
+const WINSIZE_BYTES = 8;
+/** WASI's `filetype` of a terminal. */
+const CHARACTER_DEVICE = 2n;
+
+/** How large a terminal is, in memory of its own. */
+export class Winsize {
+  readonly #memory = Mapping.anonymous(WINSIZE_BYTES);
+
+  /** Asks the kernel; -1 when it fails. All 64 bits of the request are what the filter compares. */
+  get(fd: number): number {
+    return syscall(IOCTL_CALL, fd, IOCTL.TIOCGWINSZ, this.#memory.address, 0, 0, 0);
+  }
+
+  /** Writes a `filestat` of a terminal, whose size is its rows and columns (wit/world.wit). */
+  write(view: DataView, at: number): void {
+    for (let i = 0; i < FILESTAT_BYTES; i += 8) view.setBigUint64(at + i, 0n, true);
+    const [rows, columns] = [0, 2].map((offset) => this.#memory.view.getUint16(offset, true));
+    view.setBigUint64(at + FILETYPE_AT, CHARACTER_DEVICE, true);
+    view.setUint32(at + SIZE_AT, ((rows! << 16) | columns!) >>> 0, true);
+  }
 }
 
 /** Waits until what was written is on the disk, with all that is known of the file or without. */

@@ -16,7 +16,7 @@ import {
 } from "../sandbox/grants.js";
 import type { Manifest } from "../sandbox/manifest.js";
 import { CLOCK_MONOTONIC, CLOCK_REALTIME, nanosecondsOf } from "./clock.js";
-import { FILESTAT_BYTES, Stat, sync, truncate, writeFilestat } from "./file-calls.js";
+import { FILESTAT_BYTES, Stat, sync, truncate, Winsize, writeFilestat } from "./file-calls.js";
 import type { ImportedCall, Say, World } from "./instance.js";
 import type { LinearMemory } from "./linear-memory.js";
 import { LOG_WRITE_BYTES_MAX, ModuleLog } from "./log.js";
@@ -82,6 +82,7 @@ interface OpenFile {
   onConnection: ReadonlySet<string>;
   /** Bytes of a block device. */
   deviceBytes: number;
+  isTerminal: boolean;
 }
 
 /** The world of a device: the descriptors that it was granted and nothing else. */
@@ -103,6 +104,7 @@ export class GrantedFiles implements World {
   /** What random_get() reads from: the first grant that links it. */
   readonly #random: OpenFile | undefined;
   readonly #stat = new Stat();
+  readonly #winsize = new Winsize();
 
   constructor(manifest: Manifest, grants: readonly GrantedFd[]) {
     for (const { name, kind, rights, fd, clock, deviceBytes = 0 } of grants) {
@@ -110,7 +112,7 @@ export class GrantedFiles implements World {
       if (fd === NO_FD) continue;
       const onConnection = functionsOn("connection", { kind, rights });
       const functions = functionsOn("grant", { kind, rights });
-      const file = { fd, functions, onConnection, deviceBytes };
+      const file = { fd, functions, onConnection, deviceBytes, isTerminal: kind === "tty" };
       this.#files[wasiFdOf(manifest, name)] = file;
     }
     this.#connectionFdFirst = WASI_FD_FIRST + manifest.capabilities.length;
@@ -210,9 +212,14 @@ export class GrantedFiles implements World {
   fd_filestat_get(fd: number, at: number): number {
     const refused = this.#use(fd, "fd_filestat_get") || this.#check(at, FILESTAT_BYTES);
     if (refused) return refused;
+    const { view } = this.#memory!;
+    if (this.#files[fd]!.isTerminal) {
+      if (this.#winsize.get(this.#fd) < 0) return lastErrno();
+      this.#winsize.write(view, at >>> 0);
+      return ERRNO_SUCCESS;
+    }
     if (this.#stat.get(this.#fd) < 0) return lastErrno();
     const { deviceBytes } = this.#files[fd]!;
-    const { view } = this.#memory!;
     writeFilestat(this.#stat.view, deviceBytes, { view, at: at >>> 0 });
     return ERRNO_SUCCESS;
   }
@@ -243,7 +250,13 @@ export class GrantedFiles implements World {
     if (accepted < 0) return lastErrno();
     const functions = this.#files[fd]!.onConnection;
     const none = new Set<string>();
-    this.#files[connection] = { fd: accepted, functions, onConnection: none, deviceBytes: 0 };
+    this.#files[connection] = {
+      fd: accepted,
+      functions,
+      onConnection: none,
+      deviceBytes: 0,
+      isTerminal: false,
+    };
     this.#memory!.view.setUint32(at >>> 0, connection, true);
     return ERRNO_SUCCESS;
   }

@@ -4,6 +4,8 @@
 // list to keep in step: a new kind of capability is a new row, and a function that opens it
 // (grant-open.ts).
 
+import { IOCTL } from "./linux.js";
+
 /** What a device may do with a grant; `append` writes at the end of a file and nowhere else. */
 export const RIGHTS = ["read", "write", "append", "connect", "listen"] as const;
 export type Right = (typeof RIGHTS)[number];
@@ -61,9 +63,24 @@ const write: Links = { fd_write: [{ syscall: "write", reason: WRITE }] };
 /** bits/socket_type.h: SOCK_NONBLOCK | SOCK_CLOEXEC. */
 export const ACCEPTED_FLAGS = 0o2004000;
 
+const windowSize: Links = {
+  fd_filestat_get: [
+    {
+      syscall: "ioctl",
+      exactly: { 1: IOCTL.TIOCGWINSZ },
+      reason: "the module asks how many rows and columns there are",
+    },
+  ],
+};
 const terminal = {
-  read: { fd_read: [{ syscall: "read", reason: "the module reads what is typed" }] },
-  write: { fd_write: [{ syscall: "write", reason: "the module writes to the terminal" }] },
+  read: {
+    fd_read: [{ syscall: "read", reason: "the module reads what is typed" }],
+    ...windowSize,
+  },
+  write: {
+    fd_write: [{ syscall: "write", reason: "the module writes to the terminal" }],
+    ...windowSize,
+  },
 } as const satisfies Partial<Record<Right, Links>>;
 
 const packets: Links = {

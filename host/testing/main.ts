@@ -247,6 +247,12 @@ export class DeviceUnderTest {
     this.#settle();
   }
 
+  /** Has the device look again at what it was granted, as the VMM does for a terminal's new size. */
+  lookAgain(): void {
+    this.#link.wake();
+    this.#settle();
+  }
+
   /** The driver resets the device; what was posted is void. */
   reset(): void {
     this.#posted.clear();

@@ -22,6 +22,8 @@ export class Peer {
   #hasEnded = false;
   #wasClosed = false;
   #changed = () => {};
+  /** What the device reads as the size of this: rows << 16 | columns of a terminal. */
+  protected shape = 0;
 
   /** Sends bytes; a device that waits for them is woken. */
   push(bytes: Bytes): void {
@@ -56,6 +58,7 @@ export class Peer {
       write: (from) => this.#write(from),
       isReadable: () => this.#sent.length > 0 || this.#hasEnded,
       isWritable: () => this.#written.length < STREAM_BYTES_MAX || this.#hasEnded,
+      size: () => this.shape,
       close: () => {
         this.#wasClosed = true;
       },
@@ -85,6 +88,7 @@ interface End {
   write(from: Uint8Array): number;
   isReadable(): boolean;
   isWritable(): boolean;
+  size(): number;
   close(): void;
 }
 
@@ -102,6 +106,10 @@ class PeerDescriptor extends Descriptor {
 
   override get writable(): boolean {
     return this.#end.isWritable();
+  }
+
+  override get size(): number {
+    return this.#end.size();
   }
 
   override read(into: Uint8Array): number {
@@ -181,6 +189,11 @@ export class Tty extends Peer implements Grant {
   readonly kind = "tty";
   readonly what = "in memory";
   readonly rights = undefined;
+
+  /** Gives it another size; the device looks when it is told to: DeviceUnderTest.lookAgain(). */
+  resize(rows: number, columns: number): void {
+    this.shape = ((rows << 16) | columns) >>> 0;
+  }
 
   open(_rights: readonly Right[], changed: () => void): Descriptor {
     return this.connected(changed);

@@ -11,7 +11,6 @@ import {
   CONFIG,
   CONFIGURE,
   CONFIGURE_BYTES,
-  COUNT,
   entriesFault,
   GENERATION,
   HEADER_BYTES,
@@ -26,6 +25,7 @@ import {
   RESET,
   reportIn,
   TYPE,
+  WAKE,
 } from "../wire/message.js";
 import type { Backend } from "./backend.js";
 import { NONE } from "./chains.js";
@@ -54,12 +54,11 @@ export class DeviceLink implements Backend {
   /** What the process attached must hear before any request. */
   #resetPending = false;
   #activatePending = false;
+  #wakePending = false;
   /** The process attached has heard of the driver, so only a RESET makes it fresh again. */
   #touched = false;
-  /** The socket was full. */
-  #stalled = false;
-  /** The device has no room for more readable bytes until it has answered some. */
-  #starved = false;
+  #stalled = false; // the socket was full
+  #starved = false; // the device has no room for more readable bytes until it has answered some
   /** Messages sent to the process attached, and received from it. */
   #sentCount = 0;
   #receivedCount = 0;
@@ -173,6 +172,12 @@ export class DeviceLink implements Backend {
     return this.#configWrites.overdue;
   }
 
+  /** Has the device look again at what it was granted, whether a driver is there or not. */
+  wake(): void {
+    this.#wakePending = true;
+    this.#resume();
+  }
+
   kick(queue: Queue): void {
     if (this.#serving) this.#pump(queue);
   }
@@ -192,9 +197,13 @@ export class DeviceLink implements Backend {
   #resume(): void {
     this.#adoptConfig();
     if (!this.#ready || this.#stalled) return;
-    if (this.#resetPending) this.#sendReset();
+    if (this.#resetPending && this.#sendControl(RESET, 0)) {
+      this.#resetPending = false;
+      this.#touched = false;
+    }
     if (this.#activatePending && !this.#resetPending) this.#sendActivate();
     this.#sendConfigures();
+    if (this.#wakePending && !this.#stalled) this.#wakePending = !this.#sendControl(WAKE, 0);
     const { queues } = this.#registers;
     const inPieces = queues.findIndex(({ chains }) => chains.inPieces);
     this.#first = inPieces >= 0 ? inPieces : (this.#first + 1) % queues.length;
@@ -202,12 +211,6 @@ export class DeviceLink implements Backend {
       const queue = queues[(this.#first + i) % queues.length]!;
       if (this.#serving && queue.ready) this.#pump(queue);
     }
-  }
-
-  #sendReset(): void {
-    if (!this.#sendControl(RESET, 0)) return;
-    this.#resetPending = false;
-    this.#touched = false;
   }
 
   #sendActivate(): void {
@@ -231,10 +234,7 @@ export class DeviceLink implements Backend {
 
   #sendControl(type: number, bytes: number): boolean {
     const channel = this.#channel!;
-    channel.outgoing[TYPE] = type;
-    channel.outgoing[QUEUE] = 0;
-    channel.outgoing[COUNT] = 0;
-    channel.outgoing[GENERATION] = this.#generation;
+    channel.outgoing.set([type, 0, 0, this.#generation]); // of no queue, and no entries
     channel.gatherControl(bytes);
     return this.#sent(channel.send());
   }

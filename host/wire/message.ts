@@ -27,6 +27,11 @@ export const REQUESTS = 3;
  */
 export const CONFIGURE = 4;
 /**
+ * VMM → device: look again at what you were granted, it may not be what it was; no payload. Comes at
+ * any time, also between the pieces of a request.
+ */
+export const WAKE = 5;
+/**
  * Device → VMM: confinement is complete; payload: JSON, at most READY_BYTES_MAX. `withheld` in it
  * are features 0 to 31 of the manifest that the device does not offer, none if it is missing.
  */

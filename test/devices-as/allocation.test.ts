@@ -52,7 +52,12 @@ function allocators(module: Module): string[] {
 }
 
 const examples = fs.readdirSync(new URL("examples/", DEVICES)).map((name) => `examples/${name}`);
-for (const file of ["blk.ts", "rng.ts", ...examples.filter((name) => name.endsWith(".ts"))]) {
+for (const file of [
+  "blk.ts",
+  "console.ts",
+  "rng.ts",
+  ...examples.filter((name) => name.endsWith(".ts")),
+]) {
   test(`${file} allocates nothing at work`, async () => {
     const { text } = await compileDevice(new URL(file, DEVICES).pathname);
     const module = parse(text);
