@@ -136,17 +136,19 @@ compare("blk keeps an image consistent whose disk is full now and then", () => {
     const image = new Failing(new Uint8Array(fs.readFileSync(path)), "rw");
     const device = openDevice(BLK, { image }, { format: "qcow2" });
     device.negotiate();
-    image.fails = () => random.oneIn(6);
+    image.fails = () => random.oneIn(4);
     const written = new Map<number, number>();
     const asked = new Set<number>();
     for (let step = 0; step < 200; step++) {
-      const sector = random.below(8000);
+      const [first, sectors] = [random.below(7000), 1 + random.below(16)];
       const value = 1 + random.below(255);
-      const data = new Uint8Array(512).fill(value);
-      asked.add(sector);
-      const { status } = ask(device, { type: OUT, sector, data });
-      if (status === OK) written.set(sector, value);
-      else if (written.has(sector)) written.set(sector, 0);
+      const data = new Uint8Array(512 * sectors).fill(value);
+      const { status } = ask(device, { type: OUT, sector: first, data });
+      for (let sector = first; sector < first + sectors; sector++) {
+        asked.add(sector);
+        if (status === OK) written.set(sector, value);
+        else written.set(sector, 0);
+      }
     }
     image.fails = () => false;
     assert.is(ask(device, { type: OUT, sector: 8000, data: new Uint8Array(512) }).status, OK);

@@ -212,6 +212,37 @@ for (const [what, at, entry, why] of [
   });
 }
 
+const FIXED = "110"; // the last block, and its codes are those of the specification
+const DYNAMIC = "101"; // the last block, and its codes are in it
+const LENGTHS = `${"000".repeat(15)}`;
+for (const [what, bits] of [
+  ["a block of no type", "111"],
+  ["a stored block whose length is wrong", "10000000100000000000000000000000"],
+  ["bytes from before the first", `${FIXED}000000100000`],
+  ["a length that has no code", `${FIXED}11000110`],
+  ["a distance that has no code", `${FIXED}01110001000000111110`],
+  // Codes of one bit for 0 and for 138 zeros at most: they come to one more than there are.
+  [
+    "too many lengths of codes",
+    `${DYNAMIC}00000000001111000000100100${LENGTHS}1111111110011011${"1".repeat(8)}`,
+  ],
+  ["a length again, before the first", `${DYNAMIC}00000000001111100000000100${LENGTHS}100`],
+  ["too many codes", `${DYNAMIC}00000000001111100100100100${LENGTHS}`],
+] as const) {
+  compare(`blk answers what is compressed as ${what} with IOERR`, () => {
+    const image = patched((view) => {
+      view.setBigUint64(0x40000, (1n << 62n) | 0x50000n);
+      for (let at = 0; at < 512; at++) {
+        const byte = bits.slice(8 * at, 8 * at + 8).padEnd(8, "0");
+        view.setUint8(0x50000 + at, Number.parseInt([...byte].reverse().join(""), 2));
+      }
+    });
+    const device = open({ image });
+    assert.is(ask(device, { type: IN, room: 512 }).status, IOERR);
+    assert.match(device.log.at(-1)!, /compressed cluster at 0x50000/);
+  });
+}
+
 compare("blk reads zeros where a table or a cluster is behind the end of the file", () => {
   for (const at of [0x30000, 0x40000]) {
     const image = patched((view) => view.setBigUint64(at, 0x8000_0000_1000_0000n));

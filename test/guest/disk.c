@@ -4,7 +4,7 @@
 //   bytes=1048576 depth=1 request=4096 rounds=1 seed=1   what is written and read, in which pieces
 //   check                                                reads and compares only: of an earlier run
 //   bench seconds=2 [write] [random]                     measure instead
-//   timeout=30                                           seconds without any answer before giving up
+//   timeout=30                                           seconds without any answer, then it fails
 //   mmio=BASE,STEP,COUNT, exit=…                         see entropy.c
 
 #include "guest.h"
@@ -15,7 +15,7 @@
 #define VIRTIO_BLK_T_OUT 1
 #define VIRTIO_BLK_T_FLUSH 4
 #define VIRTIO_BLK_S_OK 0
-#define CONFIG 0x100  // the capacity is at its start (§5.2.4)
+#define MMIO_CONFIG 0x100  // (§4.2.2)
 
 #define NS_PER_SECOND 1000000000ull
 #define DEPTH_MAX 64
@@ -225,7 +225,9 @@ static bool start_device(uint64_t window) {
     job.slots[i].status = (uint8_t *)(job.slots[i].header + 1);
     job.slots[i].data = allocate(job.request);
   }
-  uint64_t low = mmio_read(window + CONFIG), high = mmio_read(window + CONFIG + 4);
+  const struct pci_function *pci = pci_function_at(window);
+  uint64_t config = pci ? pci->config : window + MMIO_CONFIG;
+  uint64_t low = mmio_read(config), high = mmio_read(config + 4);  // of the capacity (§5.2.4)
   job.capacity = (high << 32 | low) * SECTOR_BYTES;
   virtio_driver_ok(&job.device);
   print("blk%u: at 0x%x, %u bytes, queue of %u\n", (uint64_t)job.number, window, job.capacity,

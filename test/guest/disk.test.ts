@@ -33,10 +33,16 @@ function image(format: string, bytes: number): string {
   return path;
 }
 
-for (const format of ["raw", "qcow2"]) {
-  withKvm(`a guest reads what it wrote, in this run and the next, ${format}`, () => {
+for (const [format, transport] of [
+  ["raw", "mmio"],
+  ["raw", "pci"],
+  ["qcow2", "mmio"],
+  ["qcow2", "pci"],
+] as const) {
+  withKvm(`a guest reads what it wrote, in this run and the next, ${format}, ${transport}`, () => {
     const path = image(format, 8 * MIB);
-    const run = (params: string) => bulkhead(["run", ELF, "-m", "64M", "-p", params, "-d", path]);
+    const how = ["-m", "64M", "-d", path, "--transport", transport];
+    const run = (params: string) => bulkhead(["run", ELF, "-p", params, ...how]);
     const written = run("bytes=4000000 depth=8 request=65536 rounds=3");
     assert.match(written.stdout, /^disk guest: 1 passed, 0 failed: PASS$/m);
     assert.is(written.status, 0);

@@ -81,6 +81,7 @@ static inline void mmio_write16(uint64_t address, uint16_t value) {
 struct pci_function {
   uint64_t common;      // virtio_pci_common_cfg, which is what `window` means with PCI
   uint64_t notify;      // of queue 0
+  uint64_t config;      // the device's own fields
   uint32_t multiplier;  // bytes from one queue's to the next one's
 };
 /** Whether there is a PCI host bridge. */

@@ -18,6 +18,7 @@
 #define CAP_NOTIFY_MULTIPLIER 16
 #define CAP_COMMON 1
 #define CAP_NOTIFY 2
+#define CAP_DEVICE 4
 
 #define VIRTIO_VENDOR 0x1af4
 #define VIRTIO_DEVICE_BASE 0x1040
@@ -61,6 +62,7 @@ static void read_capabilities(uint32_t slot) {
     if ((head & 0xff) != CAP_ID_VENDOR) continue;
     uint64_t place = bar + config_read(slot, at + CAP_OFFSET);
     if (head >> 24 == CAP_COMMON) function->common = place;
+    if (head >> 24 == CAP_DEVICE) function->config = place;
     if (head >> 24 != CAP_NOTIFY) continue;
     function->notify = place;
     function->multiplier = config_read(slot, at + CAP_NOTIFY_MULTIPLIER);
