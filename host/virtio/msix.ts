@@ -60,6 +60,11 @@ export class Msix {
     this.#deliver(vector);
   }
 
+  /** Sends nothing of what is held back, ever: what it told of is no more. */
+  forget(): void {
+    this.#pending.fill(0);
+  }
+
   #deliver(vector: number): void {
     if (this.#pending[vector] === 0 || this.#isMasked(vector)) return;
     this.#pending[vector] = 0;

@@ -252,7 +252,9 @@ export class PciFunction {
     switch (offset - within) {
       case COMMON:
         this.#common.write(within, bytes, field);
-        this.#updateLine(); // a reset leaves nothing to interrupt for
+        // A reset leaves nothing to interrupt for (virtio v1.2 §2.4.1): no pin, no pending message.
+        if (this.#registers.status === 0) this.#msix.forget();
+        this.#updateLine();
         return;
       case DEVICE:
         this.#registers.writeConfig({ offset: within, bytes, value: field });

@@ -186,6 +186,20 @@ test("PciFunction holds all messages back while the function is masked", () => {
   assert.equal(sent(rig), [0x30, 0x31]);
 });
 
+test("PciFunction sends no message of before a reset when it is let go later (§2.4.1)", () => {
+  const rig = new PciRig();
+  start(rig);
+  withMsix(rig);
+  mask(rig, 0, true);
+  rig.pci.interrupt(0);
+  common(rig, regs.VIRTIO_PCI_COMMON_DFSELECT, 4, 1);
+  assert.is(rig.pci.bar.read(layout.MSIX_PBA, 4), 1, "no reset, and still pending");
+  common(rig, regs.VIRTIO_PCI_COMMON_STATUS, 1, 0);
+  assert.is(rig.pci.bar.read(layout.MSIX_PBA, 4), 0);
+  mask(rig, 0, false);
+  assert.equal(sent(rig), []);
+});
+
 test("PciFunction sends nothing for an event without a vector", () => {
   const rig = new PciRig();
   withMsix(rig);
