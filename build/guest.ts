@@ -20,6 +20,7 @@ const SHARED_SOURCES = ["start.S", "text.c", "platform.c", "virtio.c", "pci.c"];
 const PROGRAMS = {
   entropy: ["entropy.c"],
   config: ["config.c"],
+  console: ["console.c"],
   disk: ["disk.c"],
   hostile: [
     "hostile.c",

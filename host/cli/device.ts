@@ -27,6 +27,14 @@ import {
 } from "./kinds.js";
 import { didYouMean, usageError } from "./usage.js";
 
+/** What --console says, as a --device: `virtio` is the terminal, as in lkvm. */
+export function consoleSpec(text: string): string {
+  const [where = "", ...words] = text.split(",");
+  const path = where.replace(/^unix:/, "");
+  const key = path === where ? "file" : "unix";
+  return ["console", ...(where === "virtio" ? [] : [`${key}=${path}`]), ...words].join(",");
+}
+
 /** What a module asks for. */
 export type Capability = Omit<GrantSpec, "what"> & { name: string };
 

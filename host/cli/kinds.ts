@@ -78,6 +78,45 @@ export const KINDS: Readonly<Record<string, Kind>> = {
       physical: { value: "512|4096", summary: "physical block size (default: 4096)" },
     },
   },
+  console: {
+    summary: "console and named ports (virtio v1.2 §5.3)",
+    keys: {
+      tty: {
+        grants: ["tty"],
+        kind: "tty",
+        rights: ["read", "write"],
+        summary: "a terminal (default: this one, by way of a pseudo-terminal)",
+      },
+      file: {
+        grants: ["file"],
+        kind: "file",
+        rights: ["append"],
+        summary: "file that the output is appended to",
+      },
+      unix: {
+        grants: ["socket"],
+        kind: "unix",
+        rights: ["listen"],
+        summary: "unix socket to which somebody connects",
+      },
+      connect: {
+        grants: ["socket"],
+        kind: "unix",
+        rights: ["connect"],
+        summary: "unix socket to which the device connects",
+      },
+      port: {
+        grants: ["port1", "port2", "port3", "port4"],
+        kind: "unix",
+        rights: ["listen"],
+        summary: "unix socket of a port besides the console, up to four",
+      },
+      name1: { value: "NAME", summary: "name of the first such port in the guest" },
+      name2: { value: "NAME", summary: "name of the second" },
+      name3: { value: "NAME", summary: "name of the third" },
+      name4: { value: "NAME", summary: "name of the fourth" },
+    },
+  },
   rng: {
     summary: "entropy source (virtio v1.2 §5.4)",
     keys: {

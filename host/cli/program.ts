@@ -3,6 +3,7 @@
 
 import { readFileSync } from "node:fs";
 import { Command, Option } from "commander";
+import { consoleSpec } from "./device.js";
 import { KINDS, keyForm } from "./kinds.js";
 import type { ConfinementOptions, RunOptions } from "./options.js";
 
@@ -113,12 +114,17 @@ function runCommand(commands: Commands, onStatus: (status: number) => void): Com
     .addOption(repeated("--grant <grant>", "grant what it asks for: ID.NAME=KIND:WHAT[:RIGHTS]"))
     .option("-d, --disk <spec>", "add a virtio-blk disk, IMAGE[,ro][,key=value]...")
     .option("--rng", "add a virtio-rng device, as --device rng does")
+    .option(
+      "--console <spec>",
+      "add a virtio console: virtio (here), unix:PATH or FILE, [,key=value]...",
+    )
     .option("--transport <name>", "virtio transport: pci (default for a bzImage) or mmio (ELF)")
     .addOption(
       withDefault("--on-device-failure <what>", "that fails for good: continue, stop", "continue"),
     );
   command.on("option:device", (spec: string) => device.push(spec));
   command.on("option:disk", (spec: string) => device.push(`blk,image=${spec}`));
+  command.on("option:console", (spec: string) => device.push(consoleSpec(spec)));
   command.on("option:rng", () => device.push("rng"));
   return addConfinement(command)
     .optionsGroup("Output options:")

@@ -3,6 +3,7 @@
 import os from "node:os";
 import type { VmConfig } from "../machine/config.js";
 import type { Vm } from "../machine/vm.js";
+import type { ConsoleTerminal } from "./console.js";
 import type { EventSink } from "./events.js";
 
 /** What ends a machine from outside; a guest on a terminal gets Ctrl-C as a keystroke instead. */
@@ -40,6 +41,8 @@ export interface SessionOptions {
   onEvent: EventSink;
   /** Whether stdin is the guest's serial input. */
   input: boolean;
+  /** The console that has the terminal, if it is not the serial one. */
+  console?: ConsoleTerminal;
   /** Called when every device is confined and the guest is about to run. */
   beforeRun?: (vm: Vm) => void | Promise<void>;
 }
@@ -54,15 +57,17 @@ export async function runSession(config: VmConfig, options: SessionOptions): Pro
   const signals = new StopSignals(vm);
   const terminal = options.input
     ? Terminal.open({
-        input: (bytes) => vm.serialInput(bytes),
+        input: (bytes) => options.console?.input(bytes) ?? vm.serialInput(bytes),
         quit: () => vm.stop("Ctrl-A x"),
       })
     : undefined;
   try {
+    options.console?.connect(vm);
     await options.beforeRun?.(vm);
     const exit = await vm.run();
     return exit.reason === "stopped" ? (signals.status ?? exit.status) : exit.status;
   } finally {
+    options.console?.close();
     terminal?.close();
     signals.close();
   }

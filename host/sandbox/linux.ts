@@ -79,6 +79,9 @@ export const IOCTL = {
   /** Bytes that were sent and that the peer has not read. */
   SIOCOUTQ: 0x5411,
   TIOCGWINSZ: 0x5413,
+  TIOCSWINSZ: 0x5414,
+  TIOCSPTLCK: 0x4004_5431,
+  TIOCGPTPEER: 0x5441,
   /** linux/fs.h: bytes of a block device. */
   BLKGETSIZE64: 0x8008_1272,
 } as const;

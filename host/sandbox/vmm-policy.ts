@@ -110,7 +110,7 @@ function threadRules(pid: number): Rule[] {
 }
 
 function descriptorRules(): Rule[] {
-  const { TCGETS, TCSETS, TCSETSW, TIOCGWINSZ } = IOCTL;
+  const { TCGETS, TCSETS, TCSETSW, TIOCGWINSZ, TIOCSWINSZ } = IOCTL;
   const sendBuffer = [is(1, SOL_SOCKET), is(2, SO_SNDBUF)];
   const flags = oneOf(1, [FCNTL.F_GETFL, FCNTL.F_SETFL]);
   return [
@@ -124,8 +124,8 @@ function descriptorRules(): Rule[] {
     allow("fcntl", "Node leaves them as blocking as they were", flags),
     allow(
       "ioctl",
-      "mode and size of the terminal",
-      oneOf(1, [TCGETS, TCSETS, TCSETSW, TIOCGWINSZ]),
+      "mode and size of the terminal, and of the one that a console has in its place",
+      oneOf(1, [TCGETS, TCSETS, TCSETSW, TIOCGWINSZ, TIOCSWINSZ]),
     ),
   ];
 }
