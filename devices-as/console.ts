@@ -261,7 +261,8 @@ function nextOf(pending: u32): u16 {
   const isNamed = (pending & (1 << VIRTIO_CONSOLE_PORT_NAME)) != 0;
   const isOpened = (pending & (1 << VIRTIO_CONSOLE_PORT_OPEN)) != 0;
   const first = <u16>ctz(pending);
-  return isNamed && isOpened && first == VIRTIO_CONSOLE_PORT_OPEN ? VIRTIO_CONSOLE_PORT_NAME : first;
+  const isTooEarly = isNamed && isOpened && first == VIRTIO_CONSOLE_PORT_OPEN;
+  return isTooEarly ? VIRTIO_CONSOLE_PORT_NAME : first;
 }
 
 register(new Console());

@@ -147,7 +147,8 @@ export class Port {
   private lose(errno: u32): void {
     const socket = this.socket;
     if (this.file != null) {
-      if (!this.hasFailed) logLine(this.name).text(": output is lost: ").text(errnoName(errno)).end();
+      const why = errnoName(errno);
+      if (!this.hasFailed) logLine(this.name).text(": output is lost: ").text(why).end();
       this.hasFailed = true;
     } else if (socket == null) {
       logLine(this.name).text(": hung up").end();

@@ -16,7 +16,10 @@ type Style = Parameters<typeof styleText>[0];
 const RETRY_MS = 1;
 const pause = new Int32Array(new SharedArrayBuffer(4));
 
-/** Writes all of `text`, or of bytes as they are. A reader that has gone away is no error: nobody is left to be told. */
+/**
+ * Writes all of `text`, or of bytes as they are. A reader that has gone away is no error: nobody is
+ * left to be told.
+ */
 export function say(fd: number, text: string | Uint8Array): void {
   let rest = Buffer.from(text);
   while (rest.length > 0) {

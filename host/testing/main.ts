@@ -247,7 +247,7 @@ export class DeviceUnderTest {
     this.#settle();
   }
 
-  /** Has the device look again at what it was granted, as the VMM does for a terminal's new size. */
+  /** Has the device look again at what it was granted: a terminal has another size. */
   lookAgain(): void {
     this.#link.wake();
     this.#settle();

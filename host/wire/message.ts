@@ -27,8 +27,8 @@ export const REQUESTS = 3;
  */
 export const CONFIGURE = 4;
 /**
- * VMM → device: look again at what you were granted, it may not be what it was; no payload. Comes at
- * any time, also between the pieces of a request.
+ * VMM → device: look again at what you were granted, it may have changed; no payload. Comes at any
+ * time, also between the pieces of a request.
  */
 export const WAKE = 5;
 /**

@@ -1,6 +1,6 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { deviceConfigs, parseDevice, parseGrant } from "../../host/cli/device.js";
+import { consoleSpec, deviceConfigs, parseDevice, parseGrant } from "../../host/cli/device.js";
 
 const CONFINED = { isolation: "process", seccomp: "enforce" } as const;
 const URANDOM = { kind: "file", what: "/dev/urandom", rights: ["read"] };
@@ -95,9 +95,27 @@ test("deviceConfigs() refuses more devices than there are interrupt lines", () =
   assert.throws(() => devices(new Array(17).fill("rng")), /17 devices, 16 is the most/);
 });
 
+test("consoleSpec() says where a console goes, as a --device", () => {
+  const each = ["virtio", "unix:/run/a:b", "out.txt", "virtio,port=/run/agent,name1=agent"];
+  assert.equal(each.map(consoleSpec), [
+    "console",
+    "console,unix=/run/a:b",
+    "console,file=out.txt",
+    "console,port=/run/agent,name1=agent",
+  ]);
+  assert.throws(() => parseDevice(consoleSpec("")), /key "file" has no value/);
+  assert.throws(() => parseDevice(consoleSpec("unix:")), /key "unix" has no value/);
+  const { grants, options } = parseDevice(consoleSpec(each[3]!));
+  assert.equal(grants, { port1: { kind: "unix", what: "/run/agent", rights: ["listen"] } });
+  assert.equal(options, { name1: "agent" });
+});
+
 test("parseDevice() suggests the kind that was probably meant", () => {
   assert.throws(() => parseDevice("rgn"), /"rgn": no such kind, did you mean "rng"\?/);
-  assert.throws(() => parseDevice("toaster"), /no such kind, known: blk, rng\n.*\.\/toaster\.wasm/);
+  assert.throws(
+    () => parseDevice("toaster"),
+    /no such kind, known: blk, console, rng\n.*\.\/toaster\.wasm/,
+  );
   assert.throws(() => parseDevice("constructor"), /no such kind/);
 });
 

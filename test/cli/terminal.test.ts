@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { guestPath } from "../../build/guest.js";
 import { EscapeKeys } from "../../host/cli/terminal.js";
 import { BULKHEAD, ENTROPY_GUEST, whyNoKvm } from "../support/bulkhead.js";
 import { skip } from "../support/skip.js";
@@ -41,6 +42,7 @@ test("EscapeKeys.feed() remembers Ctrl-A across chunks", () => {
   assert.equal(feed("a\x01", "x"), { text: "a", commands: ["quit"] });
 });
 
+const CONSOLE_GUEST = guestPath("console");
 const HARNESS = fileURLToPath(new URL("./terminal-harness.js", import.meta.url));
 
 /** Resolves when what `child` prints contains `text`; returns all of it. */
@@ -141,6 +143,25 @@ test("a confined VMM on a terminal takes keys, stops, goes on and puts it back",
   const log = await onTerminal(command, [
     { after: "hangs", keys: "abc\x01h" },
     { after: "this help", keys: "\x01x", act: stopAndContinue },
+  ]);
+  assert.match(log, "the guest was stopped (Ctrl-A x)");
+  assert.match(log, "status 0\r\nleft cooked");
+});
+
+test("a console on the terminal takes keys, follows its size, and puts it back", async () => {
+  const reason = whyNoTerminal() ?? whyNoKvm();
+  if (reason !== undefined) return skip(reason);
+  const run = `"${process.execPath}" "${BULKHEAD}" run "${CONSOLE_GUEST}" --console virtio -p echo`;
+  const check = "stty -a | grep -q -- -icanon && echo left raw || echo left cooked";
+  const command = `stty rows 40 cols 100; tty; ${run}; echo status $?; ${check}`;
+  const resize = async (log: string) => {
+    const name = /\/dev\/pts\/\d+/.exec(log)?.[0] ?? "";
+    spawnSync("stty", ["-F", name, "rows", "7", "cols", "31"]);
+  };
+  const log = await onTerminal(command, [
+    { after: "size 40 100", keys: "", act: resize },
+    { after: "size 7 31", keys: "ab\x03\x1a\x01a" },
+    { after: "ab\x03\x1a\x01", keys: "\x01x" },
   ]);
   assert.match(log, "the guest was stopped (Ctrl-A x)");
   assert.match(log, "status 0\r\nleft cooked");

@@ -127,7 +127,7 @@ test("console refuses a name that no file can have", () => {
   }
 });
 
-test("console tells a driver without multiport the size of the terminal in the config space", () => {
+test("console tells a driver without multiport the terminal's size in the config space", () => {
   const terminal = tty();
   terminal.resize(25, 80);
   const { device } = open({ tty: terminal });

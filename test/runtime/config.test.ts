@@ -3,7 +3,7 @@
 
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { CONFIG, LOG, MORE, READY, REPLIES } from "../../host/wire/message.js";
+import { CONFIG, LOG, MORE, READY, REPLIES, TYPE, WAKE } from "../../host/wire/message.js";
 import { Conversation, type Message, manifest, moduleWith, pattern } from "./support.js";
 
 /** Eight bytes of config space at 96; what the driver writes goes there, and byte 103 counts it. */
@@ -19,6 +19,7 @@ const PARTS = {
   // Each of these changes the config space: byte 102 says what did. serve() needs bytes for that.
   activate: '(func (export "activate") (param i64) (call $change (i32.const 1)))',
   reset: '(func (export "reset") (call $change (i32.const 2)))',
+  wake: '(func (export "wake") (call $change (i32.const 3)))',
   serve: `(func (export "serve") (param i32 i32 i32 i32 i32) (result i32)
     (if (local.get 2) (then (call $change (local.get 2)))) (local.get 4))`,
   more: `(func $change (param i32)
@@ -94,6 +95,29 @@ test("Dispatcher takes CONFIGURE between the pieces of a request", () => {
   assert.equal(conversation.configure(0, 5).map(shape), [[CONFIG, 1, 1, 1]]);
   const [reply] = conversation.ask({ id: 1, readable: whole.subarray(200), capacity: 300 });
   assert.equal(reply?.bytes, whole);
+});
+
+test("Dispatcher has a device look again at any time: before a driver, inside a chain", () => {
+  const serve = `(func (export "serve") (param i32 i32 i32 i32 i32) (result i32)
+    (memory.copy (local.get 3) (local.get 1) (local.get 4)) (local.get 4))`;
+  const conversation = device({ serve });
+  conversation.receive();
+  const look = (bytes = 0) => {
+    conversation.channel.outgoing.fill(0);
+    conversation.channel.outgoing[TYPE] = WAKE;
+    if (bytes > 0) conversation.channel.gatherControl(bytes);
+    conversation.channel.send();
+    return conversation.receive();
+  };
+  assert.equal(look().map(shape), [[CONFIG, 0, 3, 0]]);
+  conversation.activate(0n);
+  conversation.receive();
+  const whole = pattern(300);
+  conversation.send([{ id: 1, readable: whole.subarray(0, 200), capacity: 300, flags: MORE }]);
+  for (let i = 0; i < 100; i++) assert.equal(look().map(shape), [[CONFIG, 0, 3, 0]]);
+  const [reply] = conversation.ask({ id: 1, readable: whole.subarray(200), capacity: 300 });
+  assert.equal(reply?.bytes, whole);
+  assert.match(look(4)[0]?.text ?? "", /^WAKE of odd size$/);
 });
 
 for (const [what, write] of [

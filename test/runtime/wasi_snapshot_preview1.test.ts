@@ -18,6 +18,7 @@ import {
 } from "../../host/runtime/wasi_snapshot_preview1.js";
 import { NO_FD } from "../../host/sandbox/grants.js";
 import type { GrantKind, Right } from "../../host/sandbox/manifest.js";
+import { freeTerminal } from "../support/terminal.js";
 import { manifest, pattern } from "./support.js";
 
 const PAGE = 65536;
@@ -220,6 +221,29 @@ test("fd_filestat_get() writes all 64 bytes inside the memory or none", () => {
   assert.is(guest.files.fd_filestat_get(3, -8), ERRNO_FAULT);
   assert.equal(guest.bytes(PAGE - 63, 63), new Uint8Array(63));
   assert.is(guest.files.fd_filestat_get(3, PAGE - 64), ERRNO_SUCCESS);
+});
+
+test("fd_filestat_get() tells rows and columns of a terminal, whatever they are", () => {
+  const { name, resize } = freeTerminal();
+  const guest = new Guest(name, ["read", "write"], 1, "tty");
+  for (const [rows, columns] of [
+    [0, 0],
+    [25, 80],
+    [0xffff, 0xfffe],
+  ] as const) {
+    resize(rows, columns);
+    assert.is(guest.files.fd_filestat_get(3, STAT_AT), ERRNO_SUCCESS);
+    const word = (index: number) => guest.view.getBigUint64(STAT_AT + index * 8, true);
+    assert.equal([0, 1, 2, 3, 4, 5].map(word), [
+      0n,
+      0n,
+      2n,
+      0n,
+      (BigInt(rows) << 16n) | BigInt(columns),
+      0n,
+    ]);
+  }
+  assert.is(guest.files.fd_filestat_get(3, PAGE - 63), ERRNO_FAULT);
 });
 
 test("fd_filestat_get() takes the size of a block device from who opened it", () => {

@@ -263,6 +263,7 @@ test("DeviceLink breaks with a device that sends a type that is not its to send"
     wire.RESET,
     wire.REQUESTS,
     wire.CONFIGURE,
+    wire.WAKE,
     21,
     0xffff_ffff,
   ]) {
