@@ -5,6 +5,7 @@
 
 import { FD_FIRST } from "./attention";
 import { Clock } from "./clock";
+import { Directory } from "./directory";
 import { File } from "./file";
 import { Random } from "./random";
 import { Tap } from "./tap";
@@ -34,6 +35,7 @@ export enum Kind {
   Unix = 4,
   Tty = 5,
   Tap = 6,
+  Directory = 7,
 }
 
 /** Whether a device can do without a capability. */
@@ -74,6 +76,11 @@ export namespace capability {
   /** A file that the user grants under `name`: `file:PATH:ro|wo|rw|ap`. */
   export function file(name: string, rights: Rights, need: Need = Need.Required): File {
     return new File(declare_(name, Kind.File, rights, need));
+  }
+
+  /** A directory that the user grants under `name`: `dir:PATH:ro|rw`. */
+  export function directory(name: string, rights: Rights, need: Need = Need.Required): Directory {
+    return new Directory(declare_(name, Kind.Directory, rights, need));
   }
 
   /** A clock that the user grants under `name`: `clock:monotonic` or `clock:realtime`. */

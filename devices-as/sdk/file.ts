@@ -18,7 +18,6 @@ const FILESTAT: usize = memory.data(64, 8);
 const FILESTAT_SIZE: usize = 32;
 
 /** A granted file: read(), write() at its position, and at any offset. */
-@final
 export class File extends Descriptor {
   constructor(fd: u32) {
     super(fd);

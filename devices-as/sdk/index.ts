@@ -6,6 +6,7 @@ export { Clock } from "./clock";
 export { ConfigBytes, configBytes, configSpace } from "./config";
 export { Awaitable, Descriptor } from "./descriptor";
 export { Device, register } from "./device";
+export { Directory, DirectoryFile, How } from "./directory";
 export { errnoName } from "./errno";
 export { File } from "./file";
 export { log, logLine } from "./log";

@@ -29,6 +29,27 @@ export declare function fd_sync(fd: i32): u32;
 /** Takes the next who connects, and stores the descriptor of the connection at `accepted`. */
 export declare function sock_accept(fd: i32, flags: u32, accepted: usize): u32;
 export declare function fd_close(fd: i32): u32;
+/** Opens `path` beneath a directory, and stores the descriptor at `opened`. */
+export declare function path_open(
+  fd: i32,
+  dirflags: u32,
+  path: usize,
+  pathBytes: u32,
+  oflags: u32,
+  rights: u64,
+  inheriting: u64,
+  fdflags: u32,
+  opened: usize,
+): u32;
+export declare function path_unlink_file(fd: i32, path: usize, pathBytes: u32): u32;
+/** Stores entries of an opened directory from `cookie` on, and their bytes at `used`. */
+export declare function fd_readdir(
+  fd: i32,
+  at: usize,
+  bytes: u32,
+  cookie: u64,
+  used: usize,
+): u32;
 /** Fills `bytes` bytes at `address`. */
 export declare function random_get(address: usize, bytes: u32): u32;
 
@@ -46,5 +67,14 @@ export const ERRNO_BADF: u32 = 8;
 export const ERRNO_INTR: u32 = 27;
 export const ERRNO_NOTCAPABLE: u32 = 76;
 
+/** `oflags` and `rights` of WASI preview 1. */
+export const OFLAGS_CREAT: u32 = 1;
+export const OFLAGS_DIRECTORY: u32 = 2;
+export const OFLAGS_EXCL: u32 = 4;
+export const OFLAGS_TRUNC: u32 = 8;
+export const RIGHTS_FD_READ: u64 = 1 << 1;
+export const RIGHTS_FD_WRITE: u64 = 1 << 6;
+
 /** `fdflags` of WASI preview 1. */
+export const FDFLAGS_APPEND: u32 = 1;
 export const FDFLAGS_NONBLOCK: u32 = 4;

@@ -18,6 +18,7 @@ const KIND_OF: Record<number, GrantKind> = {
   4: "unix",
   5: "tty",
   6: "tap",
+  7: "dir",
 };
 const RIGHTS: readonly [bit: number, right: Right][] = [
   [1, "read"],

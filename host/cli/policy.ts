@@ -120,7 +120,7 @@ export async function policy(spec: string, options: PolicyOptions): Promise<numb
   const [device] = deviceConfigs([parseDevice(spec)], options.grant.map(parseGrant), common);
   const { id, module, grants } = device!;
   checkModule(id, module);
-  const inspection = inspectDevice(module, grants);
+  const inspection = inspectDevice(module, { id, grants });
   if (options.json === true) {
     sayJson({ id, module, grants: inspection.grants, ...policyJson(inspection) });
     return 0;

@@ -9,7 +9,7 @@ import { formatSize } from "./size.js";
 const CAUSES: Readonly<Record<string, string>> = {
   ENOENT: "there is no such file",
   EACCES: "this user may not open it",
-  ENOTDIR: "a part of the path is no directory",
+  ENOTDIR: "it, or a part of its path, is no directory",
   EISDIR: "it is a directory",
   EROFS: "the file system is read-only",
   ELOOP: "symbolic links lead in a circle",
@@ -20,24 +20,29 @@ interface Wanted {
   action: string;
   path: string;
   mode?: number;
+  isDirectory?: boolean;
   code?: ErrorCode;
   whatToDo?: string;
 }
 
-function errnoOf(path: string, mode: number): NodeJS.ErrnoException | undefined {
+function errnoOf(
+  path: string,
+  mode: number,
+  wantsDirectory: boolean,
+): NodeJS.ErrnoException | undefined {
   try {
     fs.accessSync(path, mode);
-    if (fs.statSync(path).isDirectory()) {
-      return Object.assign(new Error(), { code: "EISDIR", errno: -21, syscall: "open" });
-    }
-    return undefined;
+    if (fs.statSync(path).isDirectory() === wantsDirectory) return undefined;
+    const [code, errno] = wantsDirectory ? ["ENOTDIR", -20] : ["EISDIR", -21];
+    return Object.assign(new Error(), { code, errno, syscall: "open" });
   } catch (error) {
     return error as NodeJS.ErrnoException;
   }
 }
 
-function checkFile({ action, path, mode = fs.constants.R_OK, code, whatToDo }: Wanted): void {
-  const failure = errnoOf(path, mode);
+function checkFile(wanted: Wanted): void {
+  const { action, path, mode = fs.constants.R_OK, isDirectory = false, code, whatToDo } = wanted;
+  const failure = errnoOf(path, mode, isDirectory);
   if (failure === undefined) return;
   const errno = -(failure.errno ?? 0);
   const name = failure.code ?? errnoName(errno);
@@ -81,13 +86,13 @@ export function checkFiles(config: Pick<VmConfig, "kernel" | "initrd" | "devices
   for (const { id, module, grants } of config.devices) {
     checkModule(id, module);
     for (const [name, { kind, what, rights }] of Object.entries(grants)) {
-      const { what: isPath, isMade } = kindRow(kind);
+      const { what: isPath, isMade, isDirectory = false } = kindRow(kind);
       if (isPath !== "PATH" || isMade === true) continue;
       const read = rights.includes("read") ? fs.constants.R_OK : 0;
       const writes = rights.includes("write") || rights.includes("append");
       const write = writes ? fs.constants.W_OK : 0;
       const action = `Cannot grant ${id}.${name}`;
-      checkFile({ action, path: what, mode: read | write, code: "ERR_GRANT" });
+      checkFile({ action, path: what, mode: read | write, isDirectory, code: "ERR_GRANT" });
     }
   }
 }

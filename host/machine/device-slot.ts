@@ -1,12 +1,14 @@
 // One device of a VM, seen from the supervisor: check what it asks for against what it is granted,
 // start it where it shall run, and measure from outside what it really got.
 
+import { VmmError } from "../errors.js";
 import { close } from "../ffi/libc.js";
 import type { Vm } from "../kvm/kvm.js";
 import { TraceMap, traceOf } from "../runtime/source-map.js";
 import { STATUS } from "../runtime/status.js";
+import { kindRow } from "../sandbox/grant-kinds.js";
 import { openGrants, rewindGrants } from "../sandbox/grant-open.js";
-import { fdsOf, type GrantedFd, type SocketFile } from "../sandbox/grants.js";
+import { fdsOf, type GrantedFd, type ResolvedGrant, type SocketFile } from "../sandbox/grants.js";
 import type { Manifest } from "../sandbox/manifest.js";
 import { type OptionValue, resolveOptions } from "../sandbox/options.js";
 import { describeWeakness } from "../sandbox/pieces.js";
@@ -31,6 +33,19 @@ const INLINE_EXIT: DeviceExit = {
   reason: "its module stopped",
   stderr: "",
 };
+
+/**
+ * A directory is opened from again and again, and its wall is a mount: a VMM has none, and once its
+ * guest runs it opens nothing.
+ */
+function checkInline(id: string, grants: readonly ResolvedGrant[]): void {
+  const directory = grants.find(({ kind }) => kindRow(kind).isDirectory === true);
+  if (directory === undefined) return;
+  const { name, kind, what } = directory;
+  const problem = `Cannot grant ${id}.${name}=${kind}:${what} to an inline device`;
+  const message = `${problem}: only a process of its own is kept inside a directory`;
+  throw new VmmError("ERR_GRANT", `${message}, leave --isolation inline out`);
+}
 
 /** A device before and while it runs, and across the deaths of its process. */
 export class DeviceSlot {
@@ -67,7 +82,8 @@ export class DeviceSlot {
     this.index = options.index;
     this.#allowWeak = options.allowWeak;
     this.config = config;
-    this.#inspection = inspectDevice(config.module, config.grants);
+    this.#inspection = inspectDevice(config.module, config);
+    if (config.isolation === "inline") checkInline(config.id, this.#inspection.grants);
     this.#map = TraceMap.beside(config.module);
     this.#options = resolveOptions(this.#manifest, config.options ?? {});
     this.#notify = this.#manifest.queues.map(() => EventFd.create());

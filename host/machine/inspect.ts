@@ -43,17 +43,25 @@ function everythingAsked({ capabilities }: Manifest): Record<string, GrantSpec> 
   return Object.fromEntries(grants);
 }
 
+/** What is known of the device that a module is to be. */
+interface Given {
+  /** Its name on the command line. */
+  id: string;
+  grants: Record<string, GrantSpec>;
+}
+
 /**
- * Reads the module at `path` and derives what its process might do with the grants `given`; without
- * them, with everything that it asks for.
+ * Reads the module at `path` and derives what its process might do as the device `given`; without
+ * one, with everything that it asks for.
  *
  * @throws VmmError ERR_FILE, ERR_MODULE or ERR_GRANT, as a start with the same grants would
  */
-export function inspectDevice(path: string, given?: Record<string, GrantSpec>): Inspection {
+export function inspectDevice(path: string, given?: Given): Inspection {
   const module = readModule(path);
   const facts = inspectModule(module);
   checkImports(facts);
-  const resolved = resolveGrants(facts.manifest, given ?? everythingAsked(facts.manifest));
+  const { manifest } = facts;
+  const resolved = resolveGrants(manifest, given?.grants ?? everythingAsked(manifest), given?.id);
   const grants = placeGrants(resolved, GRANT_FD_FIRST);
   const policy = policyOfDevice(facts, resolved);
   return { module, facts, grants, policy, syscalls: syscallsOf(policy) };

@@ -58,6 +58,11 @@ export class Stat {
   get(fd: number): number {
     return syscall(FSTAT, fd, this.#memory.address, 0, 0, 0, 0);
   }
+
+  get isFileOrDirectory(): boolean {
+    const type = this.view.getUint32(STAT.st_mode, true) & S_IFMT;
+    return type === S_IFREG || type === S_IFDIR;
+  }
 }
 
 /**

@@ -4,8 +4,8 @@
 // Everything a module passes is hostile: a pointer and a length are checked against the memory's
 // size as it is now, before the system call that would follow them.
 
-import os from "node:os";
-import { errno, pread64, pwrite64, read, write } from "../ffi/libc.js";
+import { pread64, pwrite64, read, write } from "../ffi/libc.js";
+import { DIRECTORY_FILES_MAX } from "../sandbox/grant-kinds.js";
 import {
   type ClockName,
   functionsOn,
@@ -16,6 +16,17 @@ import {
 } from "../sandbox/grants.js";
 import type { Manifest } from "../sandbox/manifest.js";
 import { CLOCK_MONOTONIC, CLOCK_REALTIME, nanosecondsOf } from "./clock.js";
+import { DirectoryCalls, Listing, openFlagsOf, writes } from "./directory-calls.js";
+import {
+  ERRNO_BADF,
+  ERRNO_FAULT,
+  ERRNO_INVAL,
+  ERRNO_IO,
+  ERRNO_MFILE,
+  ERRNO_NOTCAPABLE,
+  ERRNO_SUCCESS,
+  lastErrno,
+} from "./errno.js";
 import { FILESTAT_BYTES, Stat, sync, truncate, Winsize, writeFilestat } from "./file-calls.js";
 import type { ImportedCall, Say, World } from "./instance.js";
 import type { LinearMemory } from "./linear-memory.js";
@@ -39,50 +50,23 @@ export const FDFLAGS_NONBLOCK = 4;
 export const IOVECS_MAX = 1024;
 const IOVEC_BYTES = 8;
 
-/** WASI's `errno` in the order of its values (wasi_snapshot_preview1.witx), by Linux' names. */
-const ERRNO_NAMES = (
-  "SUCCESS 2BIG ACCES ADDRINUSE ADDRNOTAVAIL AFNOSUPPORT AGAIN ALREADY BADF BADMSG BUSY " +
-  "CANCELED CHILD CONNABORTED CONNREFUSED CONNRESET DEADLK DESTADDRREQ DOM DQUOT EXIST " +
-  "FAULT FBIG HOSTUNREACH IDRM ILSEQ INPROGRESS INTR INVAL IO ISCONN ISDIR LOOP MFILE MLINK " +
-  "MSGSIZE MULTIHOP NAMETOOLONG NETDOWN NETRESET NETUNREACH NFILE NOBUFS NODEV NOENT NOEXEC " +
-  "NOLCK NOLINK NOMEM NOMSG NOPROTOOPT NOSPC NOSYS NOTCONN NOTDIR NOTEMPTY NOTRECOVERABLE " +
-  "NOTSOCK NOTSUP NOTTY NXIO OVERFLOW OWNERDEAD PERM PIPE PROTO PROTONOSUPPORT PROTOTYPE " +
-  "RANGE ROFS SPIPE SRCH STALE TIMEDOUT TXTBSY XDEV NOTCAPABLE"
-).split(" ");
-
-export function wasiErrno(name: string): number {
-  return ERRNO_NAMES.indexOf(name);
-}
-
-export const ERRNO_SUCCESS = 0;
-export const ERRNO_BADF = wasiErrno("BADF");
-export const ERRNO_FAULT = wasiErrno("FAULT");
-export const ERRNO_INVAL = wasiErrno("INVAL");
-export const ERRNO_IO = wasiErrno("IO");
-export const ERRNO_MFILE = wasiErrno("MFILE");
-export const ERRNO_NOTCAPABLE = wasiErrno("NOTCAPABLE");
-
-const WASI_ERRNO_OF = new Map(
-  Object.entries(os.constants.errno).flatMap(([name, linux]) => {
-    const wasi = wasiErrno(name.slice(1));
-    return wasi < 0 ? [] : [[linux as number, wasi] as const];
-  }),
-);
-
-/** WASI's errno of the last failed call on this thread; EIO for one that WASI does not know. */
-function lastErrno(): number {
-  return WASI_ERRNO_OF.get(errno()) ?? ERRNO_IO;
-}
-
 /** A granted descriptor, and the functions that it may be used with. */
 interface OpenFile {
   fd: number;
   functions: ReadonlySet<string>;
-  /** The functions that work on a connection that is accepted from it. */
-  onConnection: ReadonlySet<string>;
+  /** The functions that work on what comes of it: a connection, a file. */
+  onOpened: ReadonlySet<string>;
   /** Bytes of a block device. */
   deviceBytes: number;
+  /** Of an opened directory, once it was asked what it holds. */
+  listing?: Listing;
   isTerminal: boolean;
+}
+
+/** What came of a granted descriptor: a connection, or a file of a directory. */
+function openedFrom({ onOpened }: OpenFile, fd: number): OpenFile {
+  const none = new Set<string>();
+  return { fd, functions: onOpened, onOpened: none, deviceBytes: 0, isTerminal: false };
 }
 
 /** The world of a device: the descriptors that it was granted and nothing else. */
@@ -100,6 +84,9 @@ export class GrantedFiles implements World {
 
   /** A connection from the n-th capability, counted from 0, is n descriptors behind this one. */
   readonly #connectionFdFirst: number;
+  /** Behind those, DIRECTORY_FILES_MAX descriptors for files of each capability. */
+  readonly #fileFdFirst: number;
+  readonly #directory = new DirectoryCalls();
   #beforeClose: (fd: number) => void = () => {};
   /** What random_get() reads from: the first grant that links it. */
   readonly #random: OpenFile | undefined;
@@ -110,12 +97,14 @@ export class GrantedFiles implements World {
     for (const { name, kind, rights, fd, clock, deviceBytes = 0 } of grants) {
       if (kind === "clock") this.#grantClock(clock);
       if (fd === NO_FD) continue;
-      const onConnection = functionsOn("connection", { kind, rights });
+      const onOpened = functionsOn("opened", { kind, rights });
       const functions = functionsOn("grant", { kind, rights });
-      const file = { fd, functions, onConnection, deviceBytes, isTerminal: kind === "tty" };
+      const isTerminal = kind === "tty";
+      const file = { fd, functions, onOpened, deviceBytes, isTerminal };
       this.#files[wasiFdOf(manifest, name)] = file;
     }
     this.#connectionFdFirst = WASI_FD_FIRST + manifest.capabilities.length;
+    this.#fileFdFirst = this.#connectionFdFirst + manifest.capabilities.length;
     this.#random = this.#files.find((file) => file?.functions.has("random_get"));
   }
 
@@ -131,6 +120,9 @@ export class GrantedFiles implements World {
       fd_sync: this.fd_sync.bind(this),
       sock_accept: this.sock_accept.bind(this),
       fd_close: this.fd_close.bind(this),
+      path_open: this.path_open.bind(this),
+      path_unlink_file: this.path_unlink_file.bind(this),
+      fd_readdir: this.fd_readdir.bind(this),
       clock_time_get: this.clock_time_get.bind(this),
       random_get: this.random_get.bind(this),
     };
@@ -248,23 +240,78 @@ export class GrantedFiles implements World {
     if (this.#files[connection] !== undefined) return ERRNO_MFILE;
     const accepted = accept(this.#fd);
     if (accepted < 0) return lastErrno();
-    const functions = this.#files[fd]!.onConnection;
-    const none = new Set<string>();
-    this.#files[connection] = {
-      fd: accepted,
-      functions,
-      onConnection: none,
-      deviceBytes: 0,
-      isTerminal: false,
-    };
+    this.#files[connection] = openedFrom(this.#files[fd]!, accepted);
     this.#memory!.view.setUint32(at >>> 0, connection, true);
     return ERRNO_SUCCESS;
   }
 
-  /** Ends a connection that was accepted; what was granted stays open. */
+  /**
+   * Opens what is at a path beneath a directory, and stores its descriptor: a file or a directory,
+   * and nothing else. No link is followed.
+   */
+  path_open(
+    fd: number,
+    _dirflags: number,
+    path: number,
+    pathBytes: number,
+    oflags: number,
+    rights: bigint,
+    _inheriting: bigint,
+    fdflags: number,
+    at: number,
+  ): number {
+    const refused = this.#use(fd, "path_open") || this.#take(path, pathBytes) || this.#check(at);
+    if (refused) return refused;
+    const flags = openFlagsOf({ oflags, fdflags, rights });
+    if (flags === undefined) return ERRNO_INVAL;
+    const from = this.#files[fd]!;
+    if (writes(flags) && !from.onOpened.has("fd_write")) return ERRNO_NOTCAPABLE;
+    const first = this.#fileFdFirst + (fd - WASI_FD_FIRST) * DIRECTORY_FILES_MAX;
+    let free = first;
+    while (this.#files[free] !== undefined) free++;
+    if (free >= first + DIRECTORY_FILES_MAX) return ERRNO_MFILE;
+    const opened = this.#directory.open(this.#fd, flags);
+    if (opened < 0) return lastErrno();
+    if (this.#stat.get(opened) < 0 || !this.#stat.isFileOrDirectory) {
+      closeConnection(opened);
+      return ERRNO_NOTCAPABLE;
+    }
+    this.#files[free] = openedFrom(from, opened);
+    this.#memory!.view.setUint32(at >>> 0, free, true);
+    return ERRNO_SUCCESS;
+  }
+
+  path_unlink_file(fd: number, path: number, pathBytes: number): number {
+    const refused = this.#use(fd, "path_unlink_file") || this.#take(path, pathBytes);
+    return refused || this.#done(this.#directory.unlink(this.#fd));
+  }
+
+  /** Stores whole entries of an opened directory, each once, in the order of their cookies. */
+  fd_readdir(fd: number, at: number, bytes: number, cookie: bigint, used: number): number {
+    const refused =
+      this.#use(fd, "fd_readdir") || this.#check(at, bytes >>> 0) || this.#check(used);
+    if (refused) return refused;
+    const file = this.#files[fd]!;
+    file.listing ??= new Listing();
+    if (cookie !== file.listing.told) return ERRNO_INVAL;
+    const into = new DataView(this.#memory!.view.buffer, at >>> 0, bytes >>> 0);
+    return this.#finish(file.listing.fill(this.#fd, into), used);
+  }
+
+  /** Takes the path at `at` out of the module's memory. */
+  #take(at: number, bytes: number): number {
+    const refused = this.#check(at, bytes >>> 0);
+    if (refused) return refused;
+    const { buffer } = this.#memory!.view;
+    const path = new Uint8Array(buffer, at >>> 0, bytes >>> 0);
+    return this.#directory.take(path) ? ERRNO_SUCCESS : ERRNO_NOTCAPABLE;
+  }
+
+  /** Ends a connection that was accepted, or closes a file; what was granted stays open. */
   fd_close(fd: number): number {
     const refused = this.#use(fd, "fd_close");
     if (refused) return refused;
+    this.#files[fd]!.listing?.close();
     this.#files[fd] = undefined;
     this.#beforeClose(this.#fd);
     return this.#done(closeConnection(this.#fd));

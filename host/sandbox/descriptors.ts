@@ -9,11 +9,11 @@ export const MODULE_FD = 4;
 export const GRANT_FD_FIRST = 5;
 
 /**
- * The descriptors that connections get: accept4(2) takes the lowest that is free, which is that of
- * the module, and then those behind the grants. There are as many as listeners and no more, because
- * the process may have none beyond (RLIMIT_NOFILE).
+ * The descriptors that connections and files get: accept4(2) and openat(2) take the lowest that is
+ * free, which is that of the module, and then those behind the grants. There are `count` and no
+ * more, because the process may have none beyond (RLIMIT_NOFILE).
  */
-export function connectionFds(grantCount: number, listenerCount: number): number[] {
+export function openedFds(grantCount: number, count: number): number[] {
   const behind = GRANT_FD_FIRST + grantCount;
-  return Array.from({ length: listenerCount }, (_, i) => (i === 0 ? MODULE_FD : behind + i - 1));
+  return Array.from({ length: count }, (_, i) => (i === 0 ? MODULE_FD : behind + i - 1));
 }

@@ -14,12 +14,14 @@ export type Right = (typeof RIGHTS)[number];
 export interface GrantedCall {
   syscall: string;
   reason: string;
-  /** Its descriptor is not the granted one but a connection that was accepted from it. */
-  onConnection?: true;
+  /** Its descriptor is not the granted one, but a connection or a file that came of it. */
+  onOpened?: true;
   /** All 64 bits of the descriptor count, so that a close at the lock-down is none (denial.ts). */
   isWhole?: true;
   /** All 64 bits of other arguments, by their number. */
   exactly?: Readonly<Record<number, number>>;
+  /** Bits of other arguments, by their number: those that must be set, and those that may. */
+  masked?: Readonly<Record<number, { must: number; may: number }>>;
 }
 
 /** Functions of WASI by name, and what each of them needs outside. */
@@ -30,6 +32,8 @@ interface KindRow {
   what: "PATH" | "IFNAME" | readonly string[];
   /** WHAT may not be there yet, or is no file at all: only opening it tells. */
   isMade?: true;
+  /** WHAT is a directory; the process gets a mount of its own of it (namespaces.ts). */
+  isDirectory?: true;
   /** No descriptor stands for it. */
   isBare?: true;
   /**
@@ -100,17 +104,62 @@ const accepted: Links = {
       exactly: { 1: 0, 2: 0, 3: ACCEPTED_FLAGS },
     },
   ],
-  fd_read: [{ syscall: "read", onConnection: true, reason: "the module reads what it is sent" }],
-  fd_write: [{ syscall: "write", onConnection: true, reason: "the module answers" }],
+  fd_read: [{ syscall: "read", onOpened: true, reason: "the module reads what it is sent" }],
+  fd_write: [{ syscall: "write", onOpened: true, reason: "the module answers" }],
   fd_close: [
     {
       syscall: "close",
-      onConnection: true,
+      onOpened: true,
       isWhole: true,
       reason: "the module is done, and takes the next",
     },
   ],
 };
+
+/** asm-generic/fcntl.h */
+const O_WRONLY = 0o1;
+const O_RDWR = 0o2;
+const O_CREAT = 0o100;
+const O_EXCL = 0o200;
+const O_NOCTTY = 0o400;
+const O_TRUNC = 0o1000;
+const O_APPEND = 0o2000;
+const O_NONBLOCK = 0o4000;
+const O_DIRECTORY = 0o200000;
+const O_NOFOLLOW = 0o400000;
+const O_CLOEXEC = 0o2000000;
+
+/**
+ * How files of a directory are opened: no link is followed, and nothing that is no file is waited
+ * for.
+ */
+export const DIRECTORY_OPEN_FLAGS = O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+/** Mode of a file that a device makes. */
+export const DIRECTORY_FILE_MODE = 0o644;
+/** Files of one directory that are open at a time; each needs a descriptor known beforehand. */
+export const DIRECTORY_FILES_MAX = 8;
+
+/** A path is in memory, where no filter looks: where it leads to is the mount's to say. */
+function opens(may: number): GrantedCall[] {
+  return [
+    {
+      syscall: "openat",
+      reason: "the module opens a file in this directory",
+      masked: { 2: { must: DIRECTORY_OPEN_FLAGS, may } },
+      exactly: { 3: DIRECTORY_FILE_MODE },
+    },
+    { syscall: "fstat", onOpened: true, reason: "is what was opened a file or a directory?" },
+    closes("what was opened is closed"),
+  ];
+}
+
+function closes(reason: string): GrantedCall {
+  return { syscall: "close", onOpened: true, isWhole: true, reason };
+}
+
+function onFile(syscall: string, what: string): GrantedCall[] {
+  return [{ syscall, onOpened: true, reason: `the module ${what}` }];
+}
 
 export const GRANT_KINDS = {
   file: {
@@ -132,6 +181,35 @@ export const GRANT_KINDS = {
         ],
       },
       append: { ...write, ...filestat, ...sync },
+    },
+  },
+  dir: {
+    what: "PATH",
+    isDirectory: true,
+    words: { ro: ["read"], rw: ["read", "write"] },
+    links: {
+      read: {
+        path_open: opens(O_DIRECTORY),
+        fd_read: onFile("read", "reads a file that it opened"),
+        fd_pread: onFile("pread64", "reads a file that it opened"),
+        fd_filestat_get: onFile("fstat", "asks how large a file is that it opened"),
+        fd_readdir: onFile("getdents64", "lists a directory that it opened"),
+        fd_close: [closes("the module is done with what it opened")],
+      },
+      write: {
+        path_open: opens(O_DIRECTORY | O_WRONLY | O_RDWR | O_CREAT | O_EXCL | O_TRUNC | O_APPEND),
+        fd_write: onFile("write", "writes a file that it opened"),
+        fd_pwrite: onFile("pwrite64", "writes a file that it opened"),
+        fd_datasync: onFile("fdatasync", "has what it wrote reach the disk"),
+        fd_filestat_set_size: onFile("ftruncate", "makes a file larger or smaller"),
+        path_unlink_file: [
+          {
+            syscall: "unlinkat",
+            reason: "the module removes a file of this directory",
+            exactly: { 2: 0 },
+          },
+        ],
+      },
     },
   },
   // Every process may read both clocks, so this wall is the link's alone
@@ -239,13 +317,20 @@ export function wordOfRights(kind: GrantKind, rights: readonly Right[]): string 
   return best?.[0] ?? "";
 }
 
-/** The functions that these rights link, and what each of them needs outside. */
+/**
+ * The functions that these rights link, and what each of them needs outside. Where two rights need
+ * the same call, the later one of RIGHTS says how: it allows what the other does, and more.
+ */
 export function linksOf(kind: GrantKind, rights: readonly Right[]): Map<string, GrantedCall[]> {
   const { links } = kindRow(kind);
-  const entries = rights.flatMap((right) => Object.entries(links[right] ?? {}));
   const linked = new Map<string, GrantedCall[]>();
-  for (const [name, calls] of entries) {
-    linked.set(name, [...new Set([...(linked.get(name) ?? []), ...calls])]);
+  for (const right of RIGHTS) {
+    if (!rights.includes(right)) continue;
+    for (const [name, calls] of Object.entries(links[right] ?? {})) {
+      const isSaid = ({ syscall }: GrantedCall) => calls.some((call) => call.syscall === syscall);
+      const others = (linked.get(name) ?? []).filter((call) => !isSaid(call));
+      linked.set(name, [...calls, ...others]);
+    }
   }
   return linked;
 }

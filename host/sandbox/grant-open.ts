@@ -1,6 +1,6 @@
 // Opens what was granted, with no more access than its rights need.
 
-import { closeSync, constants, fstatSync, openSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, realpathSync } from "node:fs";
 import { VmmError } from "../errors.js";
 import { checked, fcntl, ioctl, syscall } from "../ffi/libc.js";
 import { Mapping } from "../ffi/memory.js";
@@ -14,18 +14,18 @@ import {
   NO_FD,
   type ResolvedGrant,
 } from "./grants.js";
-import { FCNTL, IOCTL } from "./linux.js";
+import { FCNTL, IOCTL, NOBODY } from "./linux.js";
 import { syscallNumber } from "./syscalls.js";
 import { openTap } from "./tap-grant.js";
 import { openUnix, removeSocketFile } from "./unix-grant.js";
 
-const { O_RDONLY, O_WRONLY, O_RDWR, O_APPEND, O_NONBLOCK, O_NOCTTY } = constants;
+const { O_RDONLY, O_WRONLY, O_RDWR, O_APPEND, O_NONBLOCK, O_NOCTTY, O_DIRECTORY } = constants;
 /** unistd.h */
 const SEEK_SET = 0;
 const URANDOM = "/dev/urandom";
 
 /** A descriptor, and what there is to know of it that its process cannot ask. */
-type Opened = Pick<GrantedFd, "fd" | "clock" | "deviceBytes" | "socketFile">;
+type Opened = Pick<GrantedFd, "fd" | "clock" | "deviceBytes" | "directory" | "socketFile">;
 
 /** Flags of open(2) for the rights of a file; O_RDONLY has no bits, so they do not add up. */
 export function openFlagsOf(rights: readonly Right[]): number {
@@ -78,9 +78,29 @@ function openTerminal({ name, kind, what, rights }: ResolvedGrant): Opened {
   throw grantError(`Cannot grant ${name}=${kind}:${what}: it is no terminal`);
 }
 
+const S_IROTH = 0o4;
+const S_IWOTH = 0o2;
+const S_IXOTH = 0o1;
+
+/** A directory: its process gets a mount of its own instead, in which ".." leads nowhere. */
+function openDirectory({ name, kind, what, rights }: ResolvedGrant): Opened {
+  const fd = openSync(what, O_RDONLY | O_DIRECTORY);
+  const needed = S_IROTH | S_IXOTH | (rights.includes("write") ? S_IWOTH : 0);
+  const { mode, uid } = fstatSync(fd);
+  // Of an ordinary user the device has the identity; of root it does not.
+  if (process.geteuid?.() === 0 && uid !== NOBODY && (mode & needed) !== needed) {
+    closeSync(fd);
+    const why = "the device will be nobody there, who has no right to it";
+    const hint = `chown nobody, or chmod o+${rights.includes("write") ? "rwx" : "rx"} it`;
+    throw grantError(`Cannot grant ${name}=${kind}:${what}: ${why}; ${hint}`);
+  }
+  return { fd, directory: realpathSync(what) };
+}
+
 /** How each kind is opened. */
 const OPEN: Readonly<Record<GrantKind, (grant: ResolvedGrant) => Opened>> = {
   file: openFile,
+  dir: openDirectory,
   clock: ({ what }) => ({ fd: NO_FD, clock: what as ClockName }),
   unix: openUnix,
   tty: openTerminal,

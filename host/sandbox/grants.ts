@@ -3,6 +3,7 @@
 
 import { VmmError } from "../errors.js";
 import {
+  DIRECTORY_FILES_MAX,
   faultOfWhat,
   formsOf,
   type GrantedCall,
@@ -59,6 +60,8 @@ export interface GrantedFd {
   fd: number;
   /** Of a clock: which one. */
   clock?: ClockName;
+  /** Of a directory: where it is, for the mount that the process gets instead of it. */
+  directory?: string;
   /** The file that stands for a listening socket, and goes with it. */
   socketFile?: SocketFile;
   /** Bytes of a block device, of which fstat(2) does not know the size. */
@@ -81,28 +84,37 @@ export function callsOf(
   return entries.flatMap(([name, calls]) => (imported.has(name) ? calls : []));
 }
 
-/** Names of the functions that work on the granted descriptor, or on connections from it. */
+/** Names of the functions that work on the granted descriptor, or on what came of it. */
 export function functionsOn(
-  what: "grant" | "connection",
+  what: "grant" | "opened",
   { kind, rights }: Pick<GrantedFd, "kind" | "rights">,
 ): ReadonlySet<string> {
   const isOn = (calls: readonly GrantedCall[]) =>
-    calls.length === 0
-      ? what === "grant"
-      : calls.some(({ onConnection = false }) => onConnection === (what === "connection"));
+    calls.length === 0 ? what === "grant" : (calls[0]?.onOpened === true) === (what === "opened");
   const links = [...linksOf(kind, rights)];
   return new Set(links.filter(([, calls]) => isOn(calls)).map(([name]) => name));
 }
 
-/** How many of these grants connections are accepted from: one at a time each. */
-export function listenerCount(grants: readonly Pick<GrantedFd, "rights">[]): number {
-  return grants.filter(({ rights }) => rights.includes("listen")).length;
+/** How many connections, one from each listener, and files of directories may be open at a time. */
+export function openableCount(grants: readonly Pick<GrantedFd, "kind" | "rights">[]): number {
+  const listeners = grants.filter(({ rights }) => rights.includes("listen"));
+  const directories = grants.filter(({ kind }) => kindRow(kind).isDirectory === true);
+  return listeners.length + directories.length * DIRECTORY_FILES_MAX;
 }
 
 /** The descriptor number inside Wasm of the capability `name`, whether it was granted or not. */
 export function wasiFdOf(manifest: Manifest, name: string): number {
   const index = manifest.capabilities.findIndex((capability) => capability.name === name);
   return index < 0 ? -1 : WASI_FD_FIRST + index;
+}
+
+/** The directories among these grants. */
+export function directoriesOf(
+  grants: readonly Pick<GrantedFd, "kind" | "rights" | "fd">[],
+): { fd: number; isWritable: boolean }[] {
+  return grants
+    .filter(({ kind }) => kindRow(kind).isDirectory === true)
+    .map(({ fd, rights }) => ({ fd, isWritable: rights.includes("write") }));
 }
 
 /** Descriptors of the grants that a device may wait for. */
@@ -191,6 +203,7 @@ function resolve(capability: Capability, { kind, what, rights }: GrantSpec): Res
 export function resolveGrants(
   manifest: Manifest,
   given: Readonly<Record<string, GrantSpec>>,
+  id = "ID",
 ): ResolvedGrant[] {
   const { name: device, capabilities } = manifest;
   const asked = capabilities.map((capability) => capability.name);
@@ -204,7 +217,7 @@ export function resolveGrants(
     if (spec !== undefined) return [resolve(capability, spec)];
     if (!capability.required) return [];
     const { name, kind } = capability;
-    const example = `--grant ID.${name}=${formsOf(kind)[0]}`;
+    const example = `--grant ${id}.${name}=${formsOf(kind)[0]}`;
     throw grantError(
       `Cannot start device ${device}: ${capability.name} is missing, try ${example}`,
     );

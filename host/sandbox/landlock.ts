@@ -28,6 +28,7 @@ const FS_RIGHTS: readonly (readonly [abi: number, last: number])[] = [
   [5, LANDLOCK.LANDLOCK_ACCESS_FS_IOCTL_DEV],
   [9, LANDLOCK.LANDLOCK_ACCESS_FS_RESOLVE_UNIX],
 ];
+const TRUNCATE_ABI = 3;
 const NET_ABI = 4;
 const SCOPE_ABI = 6;
 const TSYNC_ABI = 8;
@@ -37,6 +38,21 @@ const START_RIGHTS =
   LANDLOCK.LANDLOCK_ACCESS_FS_EXECUTE |
   LANDLOCK.LANDLOCK_ACCESS_FS_READ_FILE |
   LANDLOCK.LANDLOCK_ACCESS_FS_READ_DIR;
+
+/** A directory that a process was granted, as a descriptor of its own. */
+export interface Directory {
+  fd: number;
+  isWritable: boolean;
+}
+
+/** What of it is left, in both layers. */
+function directoryRights(abi: number, { isWritable }: Directory): number {
+  const read = LANDLOCK.LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK.LANDLOCK_ACCESS_FS_READ_DIR;
+  if (!isWritable) return read;
+  const truncate = abi >= TRUNCATE_ABI ? LANDLOCK.LANDLOCK_ACCESS_FS_TRUNCATE : 0;
+  const { LANDLOCK_ACCESS_FS_WRITE_FILE: write, LANDLOCK_ACCESS_FS_MAKE_REG: make } = LANDLOCK;
+  return read | write | make | LANDLOCK.LANDLOCK_ACCESS_FS_REMOVE_FILE | truncate;
+}
 
 /**
  * The Landlock ABI of this kernel, at most LANDLOCK_ABI_MAX; 0 where it is not built in (ENOSYS) or
@@ -85,19 +101,39 @@ function pathBeneath(allowed: number, parentFd: number): Uint8Array {
  * The first layer as system calls for the launcher, in a child whose lowest free descriptor is
  * `fd`: the ruleset takes it and the root the next one, and both are gone at execve(2).
  */
-export function startLayer(abi: number, fd: number): [syscall: string, ...args: Argument[]][] {
+export function startLayer(
+  abi: number,
+  { fd, directories }: { fd: number; directories: readonly Directory[] },
+): [syscall: string, ...args: Argument[]][] {
   const attribute = handleEverything(abi);
+  const { LANDLOCK_RULE_PATH_BENEATH: beneath } = LANDLOCK;
   const rule = pathBeneath(START_RIGHTS, fd + 1);
+  const granted = directories.map((each): [string, ...Argument[]] => {
+    const rule = pathBeneath(directoryRights(abi, each), each.fd);
+    return ["landlock_add_rule", fd, beneath, rule, 0];
+  });
   return [
     ["landlock_create_ruleset", attribute, attribute.length, 0],
     ["open", "/", FCNTL.O_PATH | FCNTL.O_CLOEXEC, 0],
-    ["landlock_add_rule", fd, LANDLOCK.LANDLOCK_RULE_PATH_BENEATH, rule, 0],
+    ["landlock_add_rule", fd, beneath, rule, 0],
+    ...granted,
     ["landlock_restrict_self", fd, 0],
   ];
 }
 
+function allowBeneath(ruleset: number, rule: Uint8Array): void {
+  const memory = Mapping.anonymous(rule.length);
+  new Uint8Array(memory.view.buffer).set(rule);
+  const type = LANDLOCK.LANDLOCK_RULE_PATH_BENEATH;
+  const nr = syscallNumber("landlock_add_rule");
+  const result = syscall(nr, ruleset, type, memory.address, 0, 0, 0);
+  memory.close();
+  if (result !== 0) throw refused("landlock_add_rule");
+}
+
 /**
- * The second layer: this process may open nothing, connect nowhere, and signal nobody outside.
+ * The second layer: this process may open nothing but what is beneath its directories, connect
+ * nowhere, and signal nobody outside.
  * Descriptors that are open keep what they can do. From ABI 8 on all threads get it at once, before
  * that only the calling one: the other thread sleeps for ever in the first layer.
  *
@@ -106,7 +142,7 @@ export function startLayer(abi: number, fd: number): [syscall: string, ...args: 
  * @returns the ABI; 0 if this kernel has no Landlock, and then nothing is restricted
  * @throws VmmError ERR_SANDBOX when the kernel has it and refuses
  */
-export function denyEverything(): number {
+export function denyEverything(directories: readonly Directory[] = []): number {
   const abi = landlockAbi();
   if (abi === 0) return 0;
   const attribute = handleEverything(abi);
@@ -116,6 +152,8 @@ export function denyEverything(): number {
   const fd = syscall(create, memory.address, attribute.length, 0, 0, 0, 0);
   memory.close();
   if (fd < 0) throw refused("landlock_create_ruleset");
+  for (const each of directories)
+    allowBeneath(fd, pathBeneath(directoryRights(abi, each), each.fd));
   const flags = abi >= TSYNC_ABI ? LANDLOCK.LANDLOCK_RESTRICT_SELF_TSYNC : 0;
   if (syscall(syscallNumber("landlock_restrict_self"), fd, flags, 0, 0, 0, 0) !== 0) {
     throw refused("landlock_restrict_self");

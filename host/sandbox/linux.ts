@@ -1,5 +1,8 @@
 // Constants of the kernel's headers, under their own names; a test compares every one with cc.
 
+/** "nobody", the user and group that own nothing. */
+export const NOBODY = 65534;
+
 /** linux/prctl.h */
 export const PRCTL = {
   PR_SET_PDEATHSIG: 1,
@@ -22,8 +25,11 @@ export const LANDLOCK = {
   LANDLOCK_RULE_PATH_BENEATH: 1,
   LANDLOCK_RESTRICT_SELF_TSYNC: 8,
   LANDLOCK_ACCESS_FS_EXECUTE: 0x1,
+  LANDLOCK_ACCESS_FS_WRITE_FILE: 0x2,
   LANDLOCK_ACCESS_FS_READ_FILE: 0x4,
   LANDLOCK_ACCESS_FS_READ_DIR: 0x8,
+  LANDLOCK_ACCESS_FS_REMOVE_FILE: 0x20,
+  LANDLOCK_ACCESS_FS_MAKE_REG: 0x100,
   LANDLOCK_ACCESS_FS_MAKE_SYM: 0x1000,
   LANDLOCK_ACCESS_FS_REFER: 0x2000,
   LANDLOCK_ACCESS_FS_TRUNCATE: 0x4000,
@@ -104,6 +110,9 @@ export const MOUNT = {
   MOUNT_ATTR_RDONLY: 0x1,
   MOUNT_ATTR_NOSUID: 0x2,
   MOUNT_ATTR_NODEV: 0x4,
+  MOUNT_ATTR_NOEXEC: 0x8,
+  MOUNT_ATTR_NOSYMFOLLOW: 0x20_0000,
+  OPEN_TREE_CLONE: 1,
 } as const;
 
 /** sys/mount.h */

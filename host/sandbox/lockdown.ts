@@ -13,8 +13,8 @@ import {
   SECCOMP_RET_USER_NOTIF,
 } from "./bpf.js";
 import { handOver } from "./denial.js";
-import { connectionFds, GRANT_FD_FIRST, SOCKET_FD, STDERR_FD } from "./descriptors.js";
-import { fdsOf, type GrantedFd, listenerCount, type Right } from "./grants.js";
+import { GRANT_FD_FIRST, openedFds, SOCKET_FD, STDERR_FD } from "./descriptors.js";
+import { directoriesOf, fdsOf, type GrantedFd, openableCount, type Right } from "./grants.js";
 import { Filter } from "./install.js";
 import { denyEverything } from "./landlock.js";
 import { CAPABILITY, PRCTL, RLIMIT, SECCOMP, SIGNAL } from "./linux.js";
@@ -119,7 +119,7 @@ function statusBytes(name: "VmData" | "VmSize"): number {
 
 function limitResources(grants: readonly GrantedFd[]): void {
   const granted = fdsOf(grants).length;
-  const connections = connectionFds(granted, listenerCount(grants));
+  const connections = openedFds(granted, openableCount(grants));
   const limits: Partial<Record<keyof typeof RLIMIT, number>> = {
     RLIMIT_AS: statusBytes("VmSize") + ADDRESS_GROWTH_BYTES_MAX,
     RLIMIT_CORE: 0,
@@ -259,7 +259,7 @@ export function lockDown(setup: DeviceSetup, imports: readonly ImportedFunction[
   let landlock = 0;
   if (!lacks("Landlock")) {
     unlessWeak("Landlock", weakness, () => {
-      landlock = denyEverything();
+      landlock = denyEverything(directoriesOf(grants));
     });
   }
   const syscalls = syscallsOf(policy);

@@ -4,9 +4,19 @@
 
 import { readFileSync } from "node:fs";
 import { errnoName, VmmError } from "../errors.js";
-import { landlockAbi, startLayer } from "./landlock.js";
+import { type Directory, landlockAbi, startLayer } from "./landlock.js";
 import { Launch, LaunchError } from "./launcher.js";
-import { allBits, CLONE, PRCTL, RLIMIT, SECUREBITS, SIGNAL } from "./linux.js";
+import {
+  allBits,
+  CLONE,
+  FCNTL,
+  MOUNT,
+  NOBODY,
+  PRCTL,
+  RLIMIT,
+  SECUREBITS,
+  SIGNAL,
+} from "./linux.js";
 import {
   indispensable,
   NAMESPACE_FLAGS,
@@ -17,10 +27,8 @@ import {
   type Weakness,
   withConsequences,
 } from "./pieces.js";
-import { enterRoot, NODE_INSIDE, pathInside } from "./root.js";
+import { enterRoot, mountAttributes, NODE_INSIDE, pathInside } from "./root.js";
 
-/** "nobody", the user and group that own nothing. */
-const NOBODY = 65534;
 /** Highest descriptor number, for close_range(2). */
 const UINT_MAX = 0xffff_ffff;
 /** The step that a kernel refuses which has no namespaces for this user. */
@@ -44,6 +52,8 @@ export interface Program {
   environment: readonly string[];
   /** Descriptors of this process, above those that the child gets, in the child's order from 0. */
   fds: readonly number[];
+  /** Directories that it gets a mount of, in the place of descriptors that the child has. */
+  directories?: readonly (Directory & { path: string })[];
 }
 
 function placeDescriptors(launch: Launch, fds: readonly number[]): void {
@@ -51,6 +61,27 @@ function placeDescriptors(launch: Launch, fds: readonly number[]): void {
     launch.step(`pass descriptor ${target}`, "dup3", fd, target, 0);
   }
   launch.step("close all other descriptors", "close_range", fds.length, UINT_MAX, 0);
+}
+
+/**
+ * Puts a mount of its own in the place of each directory. It is part of no tree, so ".." of it is
+ * itself; no link in it is followed, and nothing on it is a device, executable, or set-user-id.
+ */
+function mountDirectories(launch: Launch, { fds, directories = [] }: Program): void {
+  const { MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV } = MOUNT;
+  const { MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSYMFOLLOW, OPEN_TREE_CLONE } = MOUNT;
+  const always = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOSYMFOLLOW;
+  const { AT_FDCWD, AT_EMPTY_PATH, O_CLOEXEC } = FCNTL;
+  const mount = fds.length; // the lowest descriptor that is free
+  for (const { fd, path, isWritable } of directories) {
+    const attributes = mountAttributes(always | (isWritable ? 0 : MOUNT_ATTR_RDONLY));
+    const what = `mount ${path} by itself`;
+    launch
+      .step(what, "open_tree", AT_FDCWD, path, OPEN_TREE_CLONE | O_CLOEXEC)
+      .step(what, "mount_setattr", mount, "", AT_EMPTY_PATH, attributes, attributes.length)
+      .step(what, "dup3", mount, fd, 0)
+      .step(what, "close", mount);
+  }
 }
 
 /** struct rlimit64: soft and hard limit, so that it can only be lowered, as the lock-down does. */
@@ -76,10 +107,10 @@ function askForLandlock(): number {
 }
 
 /** The first layer of Landlock (landlock.ts), for the threads that node will start. */
-function enterLandlock(launch: Launch, fd: number): void {
+function enterLandlock(launch: Launch, { fds, directories = [] }: Program): void {
   const abi = askForLandlock();
   if (abi === 0) return;
-  for (const [call, ...args] of startLayer(abi, fd)) {
+  for (const [call, ...args] of startLayer(abi, { fd: fds.length, directories })) {
     launch.for("Landlock").step("leave only reading and executing", call, ...args);
   }
   launch.for(undefined);
@@ -147,6 +178,7 @@ function launchAs(user: "nobody" | "self", program: Program, without: Missing): 
   if (!without.has("uts namespace")) {
     launch.for("uts namespace").step("name it", "sethostname", HOSTNAME, HOSTNAME.length);
   }
+  mountDirectories(launch.for(undefined), program);
   if (hasRoot) enterRoot(launch.for("root directory"), program.entry);
   if (user === "nobody") becomeNobody(launch.for("change of user"));
   if (user === "nobody" && hasUser) {
@@ -156,7 +188,7 @@ function launchAs(user: "nobody" | "self", program: Program, without: Missing): 
   // Whoever is no root, here or in his namespace, has nothing to drop, and would not be allowed to.
   if (hasUser || (user === "self" && process.geteuid?.() === 0)) dropPrivileges(launch);
   launch.step("give up privileges", "prctl", PRCTL.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-  if (!without.has("Landlock")) enterLandlock(launch, program.fds.length);
+  if (!without.has("Landlock")) enterLandlock(launch, program);
   const inside = { node: NODE_INSIDE, entry: pathInside(program.entry) };
   execute(launch, program, hasRoot ? inside : { node: process.execPath, entry: program.entry });
   return launch.run();

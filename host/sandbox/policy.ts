@@ -10,15 +10,15 @@ import {
   PROT_READ,
   PROT_WRITE,
 } from "../ffi/memory.js";
-import { connectionFds, GRANT_FD_FIRST, SOCKET_FD } from "./descriptors.js";
+import { GRANT_FD_FIRST, openedFds, SOCKET_FD } from "./descriptors.js";
 import {
   awaitableFds,
   callsOf,
   fdsOf,
   type GrantedCall,
   type GrantedFd,
-  listenerCount,
   maySleep,
+  openableCount,
   placeGrants,
   type ResolvedGrant,
   WASI_MODULE,
@@ -128,16 +128,20 @@ export function grantedRule(call: GrantedCall, name: string, fds: readonly numbe
   const rest = Object.entries(call.exactly ?? {}).map(([arg, value]) =>
     exactly(Number(arg), [value]),
   );
+  const bits = Object.entries(call.masked ?? {}).map(([arg, { must, may }]) =>
+    masked(Number(arg), ~BigInt(may) & ALL_BITS, must),
+  );
   const on = call.isWhole === true ? exactly(0, fds) : oneOf(0, fds);
-  return allow(call.syscall, `${name}: ${call.reason}`, on, ...rest);
+  return allow(call.syscall, `${name}: ${call.reason}`, on, ...rest, ...bits);
 }
 
-/** Rules of the connections that are accepted: whose of several listeners one is, nobody knows. */
-function connectionRules(grants: readonly GrantedFd[], imported: ReadonlySet<string>): Rule[] {
-  const fds = connectionFds(fdsOf(grants).length, listenerCount(grants));
+/** Rules of what is accepted or opened: of which of several grants one came, nobody knows. */
+function openedRules(grants: readonly GrantedFd[], imported: ReadonlySet<string>): Rule[] {
+  const fds = openedFds(fdsOf(grants).length, openableCount(grants));
   const calls = grants.flatMap((grant) => callsOf(grant, imported));
-  const onConnection = new Set(calls.filter((call) => call.onConnection === true));
-  return [...onConnection].map((call) => grantedRule(call, "a connection", fds));
+  const onOpened = new Set(calls.filter((call) => call.onOpened === true));
+  const rules = [...onOpened].map((call) => grantedRule(call, "opened", fds));
+  return rules.filter((rule, i) => rules.findIndex(({ nr }) => nr === rule.nr) === i);
 }
 
 /**
@@ -157,7 +161,7 @@ export function policyOf({ socketFd, grants, imports }: PolicyInput): Policy {
   const imported = new Set(wasi.map(({ name }) => name));
   const granted = grants.flatMap((grant) =>
     callsOf(grant, imported)
-      .filter(({ onConnection = false }) => !onConnection)
+      .filter(({ onOpened = false }) => !onOpened)
       .map((call) => grantedRule(call, grant.name, [grant.fd])),
   );
   return {
@@ -165,7 +169,7 @@ export function policyOf({ socketFd, grants, imports }: PolicyInput): Policy {
       allow("recvmsg", "requests come from the VMM", fd(0, socketFd)),
       ...sleepRules(grants),
       ...granted,
-      ...connectionRules(grants, imported),
+      ...openedRules(grants, imported),
       allow("sendmsg", "replies go to the VMM", fd(0, socketFd)),
       ...memoryRules(),
       allow("futex", "V8 and Node wake threads that are gone", is(1, FUTEX_WAKE_PRIVATE)),

@@ -114,7 +114,7 @@ function populate(launch: Launch, binds: readonly Bind[]): void {
 }
 
 /** struct mount_attr (linux/mount.h): attr_set, attr_clr, propagation, userns_fd. */
-function mountAttributes(set: number): Uint8Array {
+export function mountAttributes(set: number): Uint8Array {
   return new Uint8Array(new BigUint64Array([BigInt(set), 0n, 0n, 0n]).buffer);
 }
 

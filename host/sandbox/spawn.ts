@@ -152,7 +152,7 @@ function openModule(file: string): number {
 }
 
 /** A device is not told any path. */
-function withoutPath({ socketFile, ...grant }: GrantedFd): GrantedFd {
+function withoutPath({ socketFile, directory, ...grant }: GrantedFd): GrantedFd {
   return grant;
 }
 
@@ -287,7 +287,11 @@ export function spawnDevice(options: SpawnOptions): DeviceProcess {
     stage(module),
     ...fdsOf(granted).map(stage),
   ];
-  const grants = placeGrants(granted, GRANT_FD_FIRST).map(withoutPath);
+  const placed = placeGrants(granted, GRANT_FD_FIRST);
+  const directories = placed.flatMap(({ fd, rights, directory }) =>
+    directory === undefined ? [] : { fd, path: directory, isWritable: rights.includes("write") },
+  );
+  const grants = placed.map(withoutPath);
   const allowWeak = options.allowWeak === true;
   const programOf = (weak: Weakness[]): Program => {
     const parentPid = weak.some(({ piece }) => piece === "pid namespace") ? process.pid : 0;
@@ -296,7 +300,7 @@ export function spawnDevice(options: SpawnOptions): DeviceProcess {
       ...{ id, seccomp, grants, options: set },
       ...isolation,
     } satisfies DeviceSetup);
-    return { entry, nodeFlags: NODE_FLAGS, argument, environment: ENVIRONMENT, fds };
+    return { entry, nodeFlags: NODE_FLAGS, argument, environment: ENVIRONMENT, fds, directories };
   };
   try {
     const { pid, weak } = launchConfined(programOf, { allowWeak });

@@ -1,8 +1,8 @@
 // What a device process must look like from outside before a guest may run on it.
 
 import { VmmError } from "../errors.js";
-import { connectionFds, GRANT_FD_FIRST, MODULE_FD } from "./descriptors.js";
-import { hasFd, listenerCount } from "./grants.js";
+import { GRANT_FD_FIRST, MODULE_FD, openedFds } from "./descriptors.js";
+import { hasFd, openableCount } from "./grants.js";
 import { liveSyscalls } from "./live-filter.js";
 import type { SeccompMode } from "./lockdown.js";
 import { isPiece, NAMESPACES, type Piece, type Weakness } from "./pieces.js";
@@ -17,8 +17,8 @@ export interface Expected {
   seccomp: SeccompMode;
   /** Descriptors granted. */
   grantCount: number;
-  /** Of them those that connections are accepted from. */
-  listenerCount?: number;
+  /** Connections and files that may come of them. */
+  openableCount?: number;
   /** The pieces that it is known to lack; empty unless the user accepted that. */
   weak: readonly Weakness[];
 }
@@ -54,7 +54,7 @@ export function missingFrom(proof: Proof, expected: Expected): string[] {
     if (!holds) missing.push(what);
   };
   const fdsMax = GRANT_FD_FIRST + expected.grantCount;
-  const connections = connectionFds(expected.grantCount, expected.listenerCount ?? 0);
+  const connections = openedFds(expected.grantCount, expected.openableCount ?? 0);
   const extra = proof.fds.filter(
     ({ fd }) => (fd >= fdsMax || fd === MODULE_FD) && !connections.includes(fd),
   );
@@ -141,7 +141,7 @@ export function verifyDevice(
     id,
     seccomp,
     grantCount: grants.filter(({ kind }) => hasFd(kind)).length,
-    listenerCount: listenerCount(grants),
+    openableCount: openableCount(grants),
     weak,
   });
   const unfiltered = weak.some(({ piece }) => piece === "system call filter");

@@ -140,7 +140,7 @@ function inlineRules({ id, grants, imports }: InlineDevice): Rule[] {
       allow("lseek", `${name}: its next instance begins at the start`, fd(0, grant.fd)),
       // What a connection needs, whose descriptor nobody can know, the VMM does anyway.
       ...callsOf(grant, imported)
-        .filter(({ onConnection = false }) => !onConnection)
+        .filter(({ onOpened = false }) => !onOpened)
         .map((call) => grantedRule(call, name, [grant.fd])),
     ];
   });

@@ -1,6 +1,7 @@
 // What a device holds of one grant in the world of a test: a descriptor whose other end is memory.
 
-import { wasiErrno } from "../runtime/wasi_snapshot_preview1.js";
+import type { Opening } from "../runtime/directory-calls.js";
+import { wasiErrno } from "../runtime/errno.js";
 
 const ERRNO_NOTSUP = wasiErrno("NOTSUP");
 
@@ -35,6 +36,21 @@ export abstract class Descriptor {
 
   /** The next connection, or a negative errno. */
   accept(): Descriptor | number {
+    return -ERRNO_NOTSUP;
+  }
+
+  /** Opens what a directory has of that name, or makes it; or a negative errno. */
+  openAt(_name: string, _how: Opening): Descriptor | number {
+    return -ERRNO_NOTSUP;
+  }
+
+  /** Removes what a directory has of that name; returns 0, or a negative errno. */
+  unlink(_name: string): number {
+    return -ERRNO_NOTSUP;
+  }
+
+  /** Writes entries of a directory from `cookie` on (`dirent` of WASI); their bytes. */
+  list(_into: DataView, _cookie: bigint): number {
     return -ERRNO_NOTSUP;
   }
 

@@ -1,7 +1,7 @@
 // What a test grants a device, by the words of `--grant ID.NAME=KIND:WHAT[:RIGHTS]`; but WHAT is in
 // memory, where the test sees and changes it.
 
-import { wasiErrno } from "../runtime/wasi_snapshot_preview1.js";
+import { wasiErrno } from "../runtime/errno.js";
 import type { GrantKind, Right } from "../sandbox/grants.js";
 import { Descriptor } from "./descriptor.js";
 

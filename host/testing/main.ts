@@ -26,6 +26,7 @@ import { MockRam } from "./mock-ram.js";
 import { MemoryWorld } from "./world.js";
 
 export type { Manifest } from "../sandbox/manifest.js";
+export { directory, MemoryDirectory } from "./directory.js";
 export {
   type Bytes,
   Clock,

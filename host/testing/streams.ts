@@ -1,6 +1,6 @@
 // Granted descriptors with somebody at their other end, who is the test: sockets and terminals.
 
-import { wasiErrno } from "../runtime/wasi_snapshot_preview1.js";
+import { wasiErrno } from "../runtime/errno.js";
 import type { Right } from "../sandbox/grants.js";
 import { Descriptor } from "./descriptor.js";
 import { type Bytes, bytesOf, type Grant } from "./grants.js";

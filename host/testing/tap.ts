@@ -1,6 +1,6 @@
 // A network interface in memory: the test is the host.
 
-import { wasiErrno } from "../runtime/wasi_snapshot_preview1.js";
+import { wasiErrno } from "../runtime/errno.js";
 import type { Right } from "../sandbox/grants.js";
 import { Descriptor } from "./descriptor.js";
 import type { Grant } from "./grants.js";

@@ -4,9 +4,7 @@
 // It refuses what host/runtime/wasi_snapshot_preview1.ts refuses, with the same errno.
 
 import { readableBit, writableBit } from "../runtime/attention.js";
-import { FILESTAT_BYTES } from "../runtime/file-calls.js";
-import type { ImportedCall, World } from "../runtime/instance.js";
-import type { LinearMemory } from "../runtime/linear-memory.js";
+import { isBeneath, openFlagsOf, writes } from "../runtime/directory-calls.js";
 import {
   ERRNO_BADF,
   ERRNO_FAULT,
@@ -14,11 +12,12 @@ import {
   ERRNO_MFILE,
   ERRNO_NOTCAPABLE,
   ERRNO_SUCCESS,
-  FDFLAGS_NONBLOCK,
-  IO_BYTES_MAX,
-  IOVECS_MAX,
-} from "../runtime/wasi_snapshot_preview1.js";
-import { kindRow } from "../sandbox/grant-kinds.js";
+} from "../runtime/errno.js";
+import { FILESTAT_BYTES } from "../runtime/file-calls.js";
+import type { ImportedCall, World } from "../runtime/instance.js";
+import type { LinearMemory } from "../runtime/linear-memory.js";
+import { FDFLAGS_NONBLOCK, IO_BYTES_MAX, IOVECS_MAX } from "../runtime/wasi_snapshot_preview1.js";
+import { DIRECTORY_FILES_MAX, kindRow } from "../sandbox/grant-kinds.js";
 import { functionsOn, type ResolvedGrant, WASI_FD_FIRST, wasiFdOf } from "../sandbox/grants.js";
 import type { Manifest } from "../sandbox/manifest.js";
 import { Descriptor } from "./descriptor.js";
@@ -35,7 +34,7 @@ interface Open {
   descriptor: Descriptor;
   functions: ReadonlySet<string>;
   /** The functions that work on a connection that is accepted from it. */
-  onConnection: ReadonlySet<string>;
+  onOpened: ReadonlySet<string>;
   isAwaitable: boolean;
 }
 
@@ -94,10 +93,10 @@ export class MemoryWorld implements World {
       if (source instanceof Clock) this.#clock = source;
       if (descriptor === undefined) continue;
       const functions = functionsOn("grant", { kind, rights });
-      const onConnection = functionsOn("connection", { kind, rights });
+      const onOpened = functionsOn("opened", { kind, rights });
       const fd = wasiFdOf(manifest, name);
       const isAwaitable = kindRow(kind).isAwaitable === true;
-      this.#open[fd] = { descriptor, functions, onConnection, isAwaitable };
+      this.#open[fd] = { descriptor, functions, onOpened, isAwaitable };
     }
   }
 
@@ -117,6 +116,9 @@ export class MemoryWorld implements World {
       fd_sync: (fd: number) => this.#sync(fd, "fd_sync"),
       sock_accept: (fd: number, flags: number, at: number) => this.#accept(fd, flags, at),
       fd_close: (fd: number) => this.#close(fd),
+      path_open: this.#pathOpen.bind(this),
+      path_unlink_file: (fd: number, at: number, bytes: number) => this.#unlink(fd, at, bytes),
+      fd_readdir: this.#list.bind(this),
       random_get: (at: number, bytes: number) => this.#random(at >>> 0, bytes >>> 0),
       clock_time_get: (id: number, _precision: bigint, time: number) => this.#time(id, time),
     };
@@ -195,11 +197,71 @@ export class MemoryWorld implements World {
     if (this.#open[connection] !== undefined) return ERRNO_MFILE;
     const descriptor = listening.accept();
     if (typeof descriptor === "number") return -descriptor;
-    const { onConnection: functions } = this.#open[fd]!;
-    const none = { onConnection: new Set<string>(), isAwaitable: false };
+    const { onOpened: functions } = this.#open[fd]!;
+    const none = { onOpened: new Set<string>(), isAwaitable: false };
     this.#open[connection] = { descriptor, functions, ...none };
     view.setUint32(0, connection, true);
     return ERRNO_SUCCESS;
+  }
+
+  /** As in the runtime; the path is a name of the test's directory. */
+  #pathOpen(
+    fd: number,
+    _dirflags: number,
+    path: number,
+    pathBytes: number,
+    oflags: number,
+    rights: bigint,
+    _inheriting: bigint,
+    fdflags: number,
+    at: number,
+  ): number {
+    const directory = this.#use(fd, "path_open");
+    if (typeof directory === "number") return directory;
+    const name = this.#path(path, pathBytes);
+    const view = this.#view(at >>> 0, 4);
+    if (typeof name === "number") return name;
+    if (view === undefined) return ERRNO_FAULT;
+    const flags = openFlagsOf({ oflags, fdflags, rights });
+    if (flags === undefined) return ERRNO_INVAL;
+    const { onOpened: functions } = this.#open[fd]!;
+    if (writes(flags) && !functions.has("fd_write")) return ERRNO_NOTCAPABLE;
+    const index = fd - WASI_FD_FIRST;
+    const first = WASI_FD_FIRST + 2 * this.#capabilityCount + index * DIRECTORY_FILES_MAX;
+    let free = first;
+    while (this.#open[free] !== undefined) free++;
+    if (free >= first + DIRECTORY_FILES_MAX) return ERRNO_MFILE;
+    const descriptor = directory.openAt(name, { oflags, fdflags, rights });
+    if (typeof descriptor === "number") return -descriptor;
+    this.#open[free] = { descriptor, functions, onOpened: new Set(), isAwaitable: false };
+    view.setUint32(0, free, true);
+    return ERRNO_SUCCESS;
+  }
+
+  #unlink(fd: number, at: number, bytes: number): number {
+    const directory = this.#use(fd, "path_unlink_file");
+    if (typeof directory === "number") return directory;
+    const name = this.#path(at, bytes);
+    return typeof name === "number" ? name : -directory.unlink(name);
+  }
+
+  #list(fd: number, at: number, bytes: number, cookie: bigint, used: number): number {
+    const directory = this.#use(fd, "fd_readdir");
+    if (typeof directory === "number") return directory;
+    const [into, result] = [this.#view(at >>> 0, bytes >>> 0), this.#view(used >>> 0, 4)];
+    if (into === undefined || result === undefined) return ERRNO_FAULT;
+    const told = directory.list(into, cookie);
+    if (told < 0) return -told;
+    result.setUint32(0, told, true);
+    return ERRNO_SUCCESS;
+  }
+
+  /** The path in the module's memory, or an errno. */
+  #path(at: number, bytes: number): string | number {
+    const view = this.#view(at >>> 0, bytes >>> 0);
+    if (view === undefined) return ERRNO_FAULT;
+    const path = new Uint8Array(view.buffer, view.byteOffset, bytes >>> 0);
+    return isBeneath(path) ? new TextDecoder().decode(path) : ERRNO_NOTCAPABLE;
   }
 
   #close(fd: number): number {

@@ -160,7 +160,7 @@ warden(
   "Warden starts what it was told of at its start, once at a time, and nothing else",
   async () => {
     const { module, grants } = rng("rng0");
-    const { grants: resolved, syscalls } = inspectDevice(module, grants);
+    const { grants: resolved, syscalls } = inspectDevice(module, { id: "rng0", grants });
     const plan: DevicePlan = {
       id: "rng0",
       module: RNG,

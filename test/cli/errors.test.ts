@@ -105,6 +105,13 @@ const MISTAKES: Mistake[] = [
     stderr: /^Error: Cannot parse --grant "rng0:source": it is not ID\.NAME=KIND:WHAT\[:RIGHTS\]/,
   },
   {
+    name: "a grant that is missing",
+    args: ["policy", new URL("../../devices/examples/mixer.wasm", import.meta.url).pathname],
+    status: EXIT.usage,
+    stderr:
+      /^Error: Cannot start device mixer: one is missing, try --grant mixer0\.one=file:PATH:ro/,
+  },
+  {
     name: "a grant to a device that is not there",
     args: ["run", GUEST, "--rng", "--grant", "rng1.source=file:/dev/urandom"],
     status: EXIT.usage,

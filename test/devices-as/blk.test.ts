@@ -1,6 +1,6 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { wasiErrno } from "../../host/runtime/wasi_snapshot_preview1.js";
+import { wasiErrno } from "../../host/runtime/errno.js";
 import {
   type DeviceTrap,
   type DeviceUnderTest,

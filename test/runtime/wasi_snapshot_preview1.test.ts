@@ -3,8 +3,6 @@ import os from "node:os";
 import path from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { writeFilestat } from "../../host/runtime/file-calls.js";
-import { LinearMemory } from "../../host/runtime/linear-memory.js";
 import {
   ERRNO_BADF,
   ERRNO_FAULT,
@@ -12,6 +10,10 @@ import {
   ERRNO_IO,
   ERRNO_NOTCAPABLE,
   ERRNO_SUCCESS,
+} from "../../host/runtime/errno.js";
+import { writeFilestat } from "../../host/runtime/file-calls.js";
+import { LinearMemory } from "../../host/runtime/linear-memory.js";
+import {
   GrantedFiles,
   IO_BYTES_MAX,
   IOVECS_MAX,

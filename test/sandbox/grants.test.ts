@@ -3,6 +3,8 @@
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { VmmError } from "../../host/errors.js";
@@ -199,6 +201,30 @@ test("openGrants() lets append write at the end of a file and nowhere else", () 
   assert.throws(() => fs.readSync(fd, Buffer.alloc(1)), /EBADF/);
   fs.closeSync(fd);
   assert.is(fs.readFileSync(what, "utf8"), "content!");
+});
+
+test("openGrants() opens a directory, and only one that the device will have a right to", () => {
+  const what = fs.mkdtempSync(path.join(os.tmpdir(), "bulkhead-dir-"));
+  const grant = (...rights: Right[]): ResolvedGrant => ({ name: "d", kind: "dir", what, rights });
+  const file = { ...grant("read"), what: "/etc/passwd" };
+  refused("ERR_GRANT", /d=dir:.*passwd: ENOTDIR/, () => openGrants([file]));
+  if (process.geteuid?.() !== 0) return fs.rmdirSync(what);
+  for (const [mode, reads, writes] of [
+    [0o700, false, false],
+    [0o755, true, false],
+    [0o777, true, true],
+  ] as const) {
+    fs.chmodSync(what, mode);
+    for (const [rights, isRight] of [
+      [["read"], reads],
+      [["read", "write"], writes],
+    ] as const) {
+      const open = () => closeGrants(openGrants([grant(...rights)]));
+      if (isRight) open();
+      else refused("ERR_GRANT", /nobody there, who has no right to it; chown nobody/, open);
+    }
+  }
+  fs.rmdirSync(what);
 });
 
 test("openGrants() gives random bytes of the kernel for random:urandom", () => {

@@ -45,7 +45,9 @@ test("a struct landlock_path_beneath_attr is as long as the kernel's", () => {
   const missing = missingCompiler();
   if (missing !== undefined) return skip(missing);
   const size = "sizeof(struct landlock_path_beneath_attr)";
-  const rule = startLayer(1, 3).find(([call]) => call === "landlock_add_rule")?.[3];
+  const rule = startLayer(1, { fd: 3, directories: [] }).find(
+    ([call]) => call === "landlock_add_rule",
+  )?.[3];
   assert.is(
     BigInt((rule as Uint8Array).length),
     headerValues(["linux/landlock.h"], [size]).get(size),
@@ -69,7 +71,8 @@ async function behindStartLayer(script: (file: string) => string): Promise<strin
     .step("say", "dup2", 1, 2)
     .step("close the others", "close_range", 3, 0xffff_ffff, 0)
     .step("give up", "prctl", PRCTL.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-  for (const [call, ...args] of startLayer(ABI, 3)) launch.step("restrict", call, ...args);
+  for (const [call, ...args] of startLayer(ABI, { fd: 3, directories: [] }))
+    launch.step("restrict", call, ...args);
   const pid = launch.step("run", "execve", "/bin/sh", ["sh", "-c", script(file)], []).run();
   fs.closeSync(output);
   const state = () => fs.readFileSync(`/proc/${pid}/stat`, "latin1").split(" ")[2];

@@ -91,9 +91,9 @@ test("missingFrom() lets a device have as many connections as it listens, and wh
     ...WHOLE,
     fds: [0, 1, 2, 3, 5, 6, ...fds].map((fd) => ({ fd, target: `socket:${fd}` })),
   });
-  const extra = (listenerCount: number, ...fds: number[]) =>
+  const extra = (openableCount: number, ...fds: number[]) =>
     /its own \(it has (.*)\)/.exec(
-      missingFrom(open(...fds), { ...expected, listenerCount }).join(),
+      missingFrom(open(...fds), { ...expected, openableCount }).join(),
     );
   assert.is(extra(1, 4), null);
   assert.is(extra(2, 4, 7), null);

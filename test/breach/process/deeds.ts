@@ -1,7 +1,7 @@
 // What an attacker can be told to do, by name: to go for a goal, or to try out the filter.
 
 import { compilePolicy } from "../../../host/sandbox/bpf.js";
-import { ACCEPTED_FLAGS } from "../../../host/sandbox/grant-kinds.js";
+import { ACCEPTED_FLAGS, DIRECTORY_FILE_MODE } from "../../../host/sandbox/grant-kinds.js";
 import type { Policy } from "../../../host/sandbox/policy.js";
 import type { ImportedFunction } from "../../../host/sandbox/sections.js";
 import { syscallNumber } from "../../../host/sandbox/syscalls.js";
@@ -75,6 +75,17 @@ const DEEDS: Readonly<Record<string, (words: string[]) => Deed>> = {
   /** Takes whoever connects to these descriptors, as often as they are named. */
   accept: (fds) => (native) =>
     fds.map((fd) => native.call("accept4", Number(fd), 0, 0, ACCEPTED_FLAGS)),
+
+  /** Opens each path from descriptor 5 on with flags, and tells what is there, or the error. */
+  openat:
+    ([flags = "", ...paths]) =>
+    (native) =>
+      paths.map((path) => {
+        const fd = native.call("openat", 5, path, Number(flags), DIRECTORY_FILE_MODE);
+        const text = native.text(fd);
+        if (fd >= 0) native.call("close", fd);
+        return text;
+      }),
 
   /** Makes one system call by number. */
   number:

@@ -38,6 +38,9 @@ const USUAL: Readonly<Record<string, (native: Native) => (number | bigint)[]>> =
   pwrite64: (native) => [0, native.room(BYTES), BYTES, 0],
   fdatasync: () => [0],
   accept4: () => [0],
+  openat: (native) => [0, native.place(packed(8, 0x78)), 0, 0], // "x"
+  unlinkat: (native) => [0, native.place(packed(8, 0x78))],
+  getdents64: (native) => [0, native.room(BYTES), BYTES],
   ftruncate: () => [0, 0],
   mmap: () => [0, PAGE_BYTES, 0, 0, -1, 0],
   mprotect: (native) => [page(native), PAGE_BYTES, 0],
@@ -51,7 +54,7 @@ const USUAL: Readonly<Record<string, (native: Native) => (number | bigint)[]>> =
   exit_group: () => [0],
   ppoll: (native) => [native.room(POLLFDS_BYTES), 0, native.place(packed(8, 0, 0))],
   // The VMM's: with a descriptor that does not exist where it matters, so that nothing happens.
-  ioctl: () => [-1],
+  ioctl: (native) => [-1, 0, native.room(BYTES)],
   fcntl: () => [-1],
   close: () => [-1],
   shutdown: () => [-1],
@@ -81,8 +84,12 @@ const USUAL: Readonly<Record<string, (native: Native) => (number | bigint)[]>> =
   gettimeofday: (native) => [native.room(BYTES)],
 };
 
-/** Names of errors with which a call was allowed and made, but had nothing to do. */
-export const NOTHING_TO_DO = -11;
+/**
+ * What the kernel says to a call that was allowed and made, but had nothing to do, or not with what
+ * is open at that number just now: EAGAIN, EBADF, ENOENT, ENOTDIR, EISDIR, EINVAL. A filter says
+ * none of these.
+ */
+export const HARMLESS = [-11, -9, -2, -20, -21, -22];
 
 /** System calls of a policy that USUAL has no arguments for. */
 export function unknownOf({ rules }: Policy): string[] {

@@ -6,7 +6,7 @@ import {
   ERRNO_FAULT,
   ERRNO_INVAL,
   ERRNO_NOTCAPABLE,
-} from "../../../host/runtime/wasi_snapshot_preview1.js";
+} from "../../../host/runtime/errno.js";
 import type { Right } from "../../../host/sandbox/manifest.js";
 import { manifest, moduleWith } from "../../runtime/support.js";
 
