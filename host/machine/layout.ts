@@ -65,8 +65,7 @@ export const ACPI_S5_SLP_TYP = 5;
 /** QEMU's isa-debug-exit, at the port that its documentation uses. */
 export const DEBUG_EXIT_PORT = 0x501;
 
-/** KVM emulates 8-bit local APIC ids for a guest without x2APIC. */
-export const CPU_COUNT_MAX = 254;
+export { CPU_COUNT_MAX } from "../boot/acpi.js";
 
 /** Below 1 MiB lie the tables that the boot code writes; the kernel owns what is above. */
 export const BOOT_LAYOUT: BootLayout = {

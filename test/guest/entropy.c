@@ -5,6 +5,7 @@
 //   event_idx=1 indirect=1                           features to accept where they are offered
 //   bench seconds=2 | bench count=10000              measure instead
 //   timeout=30                                       seconds without any answer before giving up
+//   heap=0x100000000                                 where rings and buffers are, up to 8 GiB
 //   mmio=BASE,STEP,COUNT                             where the virtio-mmio windows are
 //   exit=poweroff|debug|reset|triplefault|exception|hang
 

@@ -10,7 +10,12 @@
 #define PAGE_2M (2ull << 20)
 #define PAGE_USER_2M 0x87  // present, writable, the user's, 2 MiB
 
-#define NOWHERE (1ull << 40)  // above the 4 GiB that are mapped
+#define PAGE_USER 0x07
+
+#define NOWHERE (1ull << 40)  // above all that is mapped
+
+#define HIGH_GIB 4        // where a machine's RAM goes on above its devices
+#define HIGH_GIB_COUNT 4  // of which as much is mapped, when `heap=` puts the heap there
 
 #define COM1_FCR 0x3fa
 #define COM1_LCR 0x3fb
@@ -23,7 +28,7 @@
 
 extern uint64_t boot_params, boot_pvh;
 extern uint8_t heap_start[];
-extern uint64_t page_directories[4 * 512];
+extern uint64_t pdpt[512], page_directories[4 * 512];
 extern const uint32_t exception_stubs[32];
 extern struct gate {
   uint16_t offset_low, selector, type, offset_middle;
@@ -165,7 +170,7 @@ void *allocate(size_t bytes) {
           (uint64_t)taken, (uint64_t)HEAP_BYTES_MAX);
     leave(1);
   }
-  void *memory = heap_start + taken;
+  void *memory = (uint8_t *)option_number("heap", (uint64_t)heap_start, NULL) + taken;
   taken += bytes;
   return memset(memory, 0, bytes);
 }
@@ -217,6 +222,17 @@ _Noreturn void exception_caught(const struct exception_frame *frame) {
   triple_fault();
 }
 
+// RAM above 4 GiB, for a heap there: few guests have any, and a page that is not RAM is nobody's.
+static void map_high(void) {
+  static uint64_t directories[HIGH_GIB_COUNT * 512] __attribute__((aligned(4096)));
+  for (uint64_t i = 0; i < HIGH_GIB_COUNT * 512; i++) {
+    directories[i] = (HIGH_GIB * 512 + i) * PAGE_2M | PAGE_USER_2M;
+  }
+  for (uint64_t i = 0; i < HIGH_GIB_COUNT; i++) {
+    pdpt[HIGH_GIB + i] = (uint64_t)&directories[i * 512] | PAGE_USER;
+  }
+}
+
 void platform_start(void) {
   for (uint64_t i = 1; i < 4 * 512; i++) page_directories[i] = i * PAGE_2M | PAGE_USER_2M;
   for (int vector = 0; vector < 32; vector++) {
@@ -229,4 +245,5 @@ void platform_start(void) {
   out8(COM1_LCR, 3);  // 8 data bits, no parity, 1 stop bit
   out8(COM1_FCR, 1);  // FIFO on: 16 bytes without asking
   read_command_line();
+  if (option_is("heap", NULL)) map_high();
 }

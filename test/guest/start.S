@@ -171,7 +171,7 @@ boot_pvh:
 	.align 4096
 pml4:	.skip 4096
 pdpt:	.skip 4096
-	.globl page_directories, idt
+	.globl pdpt, page_directories, idt
 page_directories:
 	.skip 4 * 4096
 idt:	.skip 32 * 16
