@@ -153,9 +153,14 @@ class Console extends Device {
     for (let id: u32 = 0; id < PORTS_MAX; id++) {
       const port = this.ports[id];
       if (port == null) continue;
-      port.attend();
-      this.follow(id, port);
+      this.attend(id, port);
     }
+  }
+
+  /** Takes who has come to a port, unless the driver has not heard yet of who went. */
+  private attend(id: u32, port: Port): void {
+    port.attend();
+    this.follow(id, port);
   }
 
   /** The driver is told of a size, rows │ columns, that is not the one that it knows. */
@@ -192,6 +197,7 @@ class Console extends Device {
     if (isReceiveq) port.receive(chain);
     else port.transmit(chain);
     this.follow(id, port);
+    this.attend(id, port);
   }
 
   /** Takes what the driver says of its ports; what makes no sense changes nothing. */
@@ -232,6 +238,7 @@ class Console extends Device {
       const event = nextOf(port.pending);
       port.pending &= ~(1 << event);
       if (chain.writable >= CONTROL_BYTES) this.say(chain, id, event);
+      this.attend(id, port);
       return; // in a buffer of less there is no message, and none was asked for
     }
     chain.wait();

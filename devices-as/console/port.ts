@@ -2,7 +2,16 @@
 // to a socket. Bytes move straight between that and the driver's buffers, and what cannot move yet
 // stays where it is: nothing is kept here, so nothing here can grow or get lost.
 
-import { Chain, Descriptor, errnoName, File, logLine, Tty, Unix } from "bulkhead/sdk";
+import {
+  Chain,
+  Descriptor,
+  errnoName,
+  File,
+  logLine,
+  Tty,
+  Unix,
+  VIRTIO_CONSOLE_PORT_OPEN,
+} from "bulkhead/sdk";
 
 export class Port {
   /** The driver has opened it: before that it would throw away what it receives (§5.3.6.2). */
@@ -77,8 +86,10 @@ export class Port {
   /** Looks whether somebody has come to a socket; if not, who comes wakes the device. */
   attend(): void {
     const socket = this.socket;
-    if (socket == null || this.isGone || socket.connected || socket.accept()) return;
-    socket.awaitReadable();
+    if (socket == null || this.isGone || socket.connected) return;
+    // Who comes next is somebody else: the driver hears first that the one before has gone.
+    if ((this.pending & (1 << VIRTIO_CONSOLE_PORT_OPEN)) != 0) return;
+    if (!socket.accept()) socket.awaitReadable();
   }
 
   /** What the driver transmits goes out; the request waits while there is no room for all of it. */
@@ -156,7 +167,6 @@ export class Port {
     } else {
       socket.close(); // the next may come …
       this.isGone = socket.connected; // … but nobody comes where the user granted a connection
-      this.attend();
     }
   }
 }

@@ -208,10 +208,26 @@ test("a port whose peer has gone takes the next one", () => {
   first.end();
   device.post(TRANSMITQ1, "lost with its peer");
   assert.ok(first.closed);
+  told(device);
   const waits = device.post(TRANSMITQ1, "two");
   assert.not.ok(waits.done);
   assert.is(textOf(agent.connect().take()), "two");
   assert.ok(waits.done);
+});
+
+test("who goes and who comes are two messages, however late the driver hears of them", () => {
+  const port = listener();
+  const device = withPort1({ tty: tty(), port1: port });
+  const peer = port.connect();
+  told(device);
+  device.post(RECEIVEQ1, "", 10);
+  peer.end();
+  port.connect();
+  // It has offered a buffer for one message; the other one comes when there is another.
+  assert.equal(told(device), [
+    [1, PORT_OPEN, 0],
+    [1, PORT_OPEN, 1],
+  ]);
 });
 
 test("console on a socket goes on while nobody is connected", () => {
