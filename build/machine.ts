@@ -25,12 +25,17 @@ const GUEST_MODULES = [
   "virtio_pci",
   "rng-core",
   "virtio-rng",
+  "virtio_console",
 ];
 
 /** Those besides that the guest of the examples has; no driver of an example is built in. */
-const EXAMPLES_MODULES = ["virtio_blk", "virtio_console", "evdev", "virtio_input"];
+const EXAMPLES_MODULES = ["virtio_blk", "evdev", "virtio_input"];
 
-const HOST_MODULES = ["irqbypass", "kvm", "kvm-amd"];
+/** KVM, and a disk of the host's own. */
+const HOST_MODULES = [
+  ...["irqbypass", "kvm", "kvm-amd", "virtio_ring", "virtio"],
+  ...["virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_blk"],
+];
 
 /** A downloaded kernel and shell, unpacked. */
 interface DebianFiles {
@@ -60,6 +65,7 @@ export const HOST_PATHS = {
   initrd: "/guest/initrd",
   examplesInitrd: "/guest/examples-initrd",
   jobs: "/jobs",
+  disks: "/disks",
 };
 
 function run(command: string, args: string[], cwd = OUTPUT): string {
@@ -139,7 +145,7 @@ function addModules(cpio: Cpio, names: string[], { modules, busybox }: DebianFil
 
 function base(init: string, modules: string[], debian: DebianFiles): Cpio {
   const cpio = new Cpio();
-  for (const name of ["proc", "sys", "dev", "tmp"]) cpio.directory(name);
+  for (const name of ["proc", "sys", "dev", "tmp", "disks"]) cpio.directory(name);
   cpio.copy("bin/busybox", debian.busybox, 0o755);
   cpio.copy("init", path.join(SOURCES, init), 0o755);
   addModules(cpio, modules, debian);

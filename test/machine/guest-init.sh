@@ -18,6 +18,7 @@ echo "guest: kernel $(uname -r), $(nproc) cpus, up $(cut -d' ' -f1 /proc/uptime)
 echo "guest: online $(cat /sys/devices/system/cpu/online), $(grep MemTotal /proc/meminfo | tr -s ' ')"
 clock=/sys/devices/system/clocksource/clocksource0/current_clocksource
 echo "guest: clock $(cat "$clock"), epoch $(date +%s)"
+[ ! -c /dev/hvc0 ] || echo "this is $(uname -s) on its console" >/dev/hvc0
 echo "guest: rng_available $(cat /sys/class/misc/hw_random/rng_available)"
 echo "guest: rng_current $(cat /sys/class/misc/hw_random/rng_current)"
 # Whether this kernel lives, said by its timer and by writes to the console that wait for no

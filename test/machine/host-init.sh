@@ -25,6 +25,7 @@ mount -t devpts pts /dev/pts
 ip link set lo up
 
 for module in $(cat /modules/order); do insmod "/modules/$module.ko"; done
+[ ! -e /dev/vda ] || mount -t ext4 /dev/vda /disks
 
 stty -F /dev/ttyS1 raw -echo
 for job in $(ls /jobs | sort -n); do

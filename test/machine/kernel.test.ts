@@ -79,10 +79,25 @@ function checkGuest(result: JobResult, way: Way): void {
   assert.is(result.status, 0);
 }
 
-/** As many CPUs as anybody tests with, and RAM on both sides of the hole for devices. */
-const large: Job = bulkhead(({ kernel, initrd }) => [
-  ...["run", "-k", kernel, "-i", initrd, "-m", "5G", "-c", "8", "--rng"],
-  ...["-p", "console=ttyS0 quiet oops=panic panic=-1 test.bytes=4096"],
+/**
+ * As many CPUs as anybody tests with, RAM on both sides of the hole for devices, and a console
+ * whose output goes to a file.
+ */
+const large: Job = {
+  command: (place) => {
+    const run = bulkhead(({ kernel, initrd }) => [
+      ...["run", "-k", kernel, "-i", initrd, "-m", "5G", "-c", "8", "--rng", "--console", "OUT"],
+      ...["-p", "'console=ttyS0 quiet oops=panic panic=-1 test.bytes=4096'"],
+    ]).command(place);
+    const line = run.join(" ").replace("OUT", "$out");
+    const shown = 'status=$?; sed "s/^/console: /" $out; rm $out; exit $status';
+    return ["sh", "-c", `out=$(mktemp); ${line}; ${shown}`];
+  },
+};
+
+/** A kernel whose drivers of disks are in an initramfs that nobody gave it. */
+const rootless: Job = bulkhead(({ kernel }) => [
+  ...["run", "-k", kernel, "-m", "256M", "-p", "console=ttyS0 quiet root=/dev/vda panic=-1"],
 ]);
 
 /** The entropy guest on a host whose C library must ask the kernel for the time. */
@@ -105,6 +120,7 @@ if (unavailable === undefined) {
       stockKernel("intx"),
       bulkhead(({ guest }) => ["run", guest, "--rng"]),
       large,
+      rootless,
       ...(emulationWanted() ? [withoutVdsoClock] : []),
     ]);
   });
@@ -126,7 +142,7 @@ if (unavailable === undefined) {
     assert.is.not(one, two);
   });
 
-  test("a stock kernel has 8 cpus, 5 GiB, and the right time", () => {
+  test("a stock kernel has 8 cpus, 5 GiB, the right time, and a virtio console", () => {
     const { output, status, seconds } = results[4]!;
     note(`large: status ${status}, ${seconds.toFixed(1)} s`);
     const text = withoutSigns(output);
@@ -139,6 +155,14 @@ if (unavailable === undefined) {
     const apart = Math.abs(Number(epoch) * 1000 - Date.now());
     assert.ok(apart < CLOCK_MS_MAX, `its clock is ${apart} ms off`);
     assert.match(text, /guest: read 4096 bytes/);
+    assert.match(text, /^console: this is Linux on its console\r?$/m);
+    assert.is(status, 0);
+  });
+
+  test("a stock kernel without a driver of its root says so, and ends as panic= says", () => {
+    const { output, status } = results[5]!;
+    assert.match(output, /VFS: Cannot open root device "vda"/, output);
+    assert.match(output, /^# the guest rebooted/m, output);
     assert.is(status, 0);
   });
 
@@ -150,7 +174,7 @@ if (unavailable === undefined) {
   // The vDSO reads a TSC and little else; then clock_gettime(2) is a system call (vdso(7)).
   if (emulationWanted()) {
     test("a device works where the clock source is none that the vDSO can read", () => {
-      const { output, status } = results[5]!;
+      const { output, status } = results[6]!;
       assert.match(output, /1 passed, 0 failed: PASS/, output);
       assert.is(status, 0);
     });

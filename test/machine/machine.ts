@@ -11,6 +11,7 @@ import os from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { Cpio } from "../../build/cpio.js";
+import type { Distribution } from "../../build/distribution.js";
 import { guestPath } from "../../build/guest.js";
 import { buildMachine, HOST_PATHS, type MachineImages } from "../../build/machine.js";
 import { callAt, mprotect } from "../../host/ffi/libc.js";
@@ -51,6 +52,14 @@ export interface Place {
   examplesInitrd: string;
   /** The polling guest of test/guest/, an ELF. */
   guest: string;
+  /** Where the disks of RunOptions are. */
+  disks: string;
+}
+
+/** What jobs need besides what is always there. */
+export interface RunOptions {
+  /** Its files are in Place.disks. On an emulated host they are as new, whoever wrote to them. */
+  disks?: Distribution | undefined;
 }
 
 /** One command to run. */
@@ -159,6 +168,12 @@ function clockParameters(khz: number): string {
   return `tsc=reliable clocksource=tsc tsc_early_khz=${khz}`;
 }
 
+/** What is written to a disk of an emulated host goes into a file that is gone with the host. */
+function diskArguments({ disks }: RunOptions): string[] {
+  if (disks === undefined) return [];
+  return ["-drive", `file=${disks.packed},format=raw,if=virtio,snapshot=on,cache=unsafe`];
+}
+
 function qemuArguments(initrd: string, consoleFile: string, khz: number): string[] {
   return [
     ["-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"],
@@ -240,12 +255,19 @@ class HostWatch {
 }
 
 /** Boots one emulated host; resolves to what it got done before it ended, vanished or hung. */
-async function runHost(jobs: Map<number, Job>, deadline: number): Promise<JobReader> {
+async function runHost(
+  jobs: Map<number, Job>,
+  deadline: number,
+  options: RunOptions,
+): Promise<JobReader> {
   const directory = fs.mkdtempSync(path.join(os.tmpdir(), "bulkhead-machine-"));
   const reader = new JobReader();
   const consoleFile = path.join(directory, "console");
   try {
-    const args = qemuArguments(hostWithJobs(jobs, directory), consoleFile, await tscKhz());
+    const args = [
+      ...qemuArguments(hostWithJobs(jobs, directory), consoleFile, await tscKhz()),
+      ...diskArguments(options),
+    ];
     const qemu = spawn("qemu-system-x86_64", args, { stdio: ["ignore", "pipe", "pipe"] });
     const watch = new HostWatch(jobs, deadline, () => qemu.kill("SIGKILL"));
     qemu.stdout.setEncoding("utf8").on("data", (text: string) => {
@@ -268,13 +290,14 @@ async function runHost(jobs: Map<number, Job>, deadline: number): Promise<JobRea
   }
 }
 
-async function runEmulated(jobs: Job[]): Promise<JobResult[]> {
+async function runEmulated(jobs: Job[], options: RunOptions): Promise<JobResult[]> {
   const tries = new Tries(jobs.length, (index, output) => jobs[index]!.isWrong?.(output) ?? false);
   const deadline = performance.now() + MACHINE_MS_MAX;
   for (let left = tries.left(); left.length > 0; left = tries.left()) {
     if (performance.now() >= deadline) break;
     if (tries.hosts > 0) note(`a fresh emulated host for ${left.length} of ${jobs.length} jobs`);
-    const reader = await runHost(new Map(left.map((index) => [index, jobs[index]!])), deadline);
+    const these = new Map(left.map((index) => [index, jobs[index]!]));
+    const reader = await runHost(these, deadline, options);
     for (const text of tries.take(reader)) note(text);
   }
   return jobs.map((_, index) => {
@@ -284,7 +307,7 @@ async function runEmulated(jobs: Job[]): Promise<JobResult[]> {
   });
 }
 
-function runHere(job: Job): Promise<JobResult> {
+function runHere(job: Job, { disks }: RunOptions): Promise<JobResult> {
   const place: Place = {
     emulated: false,
     node: process.execPath,
@@ -293,6 +316,7 @@ function runHere(job: Job): Promise<JobResult> {
     initrd: images!.guestInitrd,
     examplesInitrd: images!.examplesInitrd,
     guest: guestPath("entropy"),
+    disks: disks?.directory ?? "",
   };
   const [program, ...args] = job.command(place);
   return new Promise((resolve, reject) => {
@@ -315,9 +339,9 @@ function runHere(job: Job): Promise<JobResult> {
  * Runs `jobs` one after the other on a machine with a real KVM; call machineUnavailable() first.
  * All jobs share one boot of an emulated host, which takes 10 s: pass several.
  */
-export async function runInMachine(jobs: Job[]): Promise<JobResult[]> {
-  if (emulationWanted()) return runEmulated(jobs);
+export async function runInMachine(jobs: Job[], options: RunOptions = {}): Promise<JobResult[]> {
+  if (emulationWanted()) return runEmulated(jobs, options);
   const results: JobResult[] = [];
-  for (const job of jobs) results.push(await runHere(job));
+  for (const job of jobs) results.push(await runHere(job, options));
   return results;
 }
