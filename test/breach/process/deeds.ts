@@ -5,6 +5,7 @@ import { ACCEPTED_FLAGS, DIRECTORY_FILE_MODE } from "../../../host/sandbox/grant
 import type { Policy } from "../../../host/sandbox/policy.js";
 import type { ImportedFunction } from "../../../host/sandbox/sections.js";
 import { syscallNumber } from "../../../host/sandbox/syscalls.js";
+import { type Attempt, tryAll } from "./directory-attempts.js";
 import { allowedArguments, holds, nearMisses } from "./exercise.js";
 import type { Context } from "./goal.js";
 import { GOALS } from "./goals/all.js";
@@ -86,6 +87,9 @@ const DEEDS: Readonly<Record<string, (words: string[]) => Deed>> = {
         if (fd >= 0) native.call("close", fd);
         return text;
       }),
+
+  /** Makes system calls on its directory. */
+  directory: (words) => (native) => tryAll(native, JSON.parse(words.join(" ")) as Attempt[]),
 
   /** Makes one system call by number. */
   number:
