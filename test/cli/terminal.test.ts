@@ -45,12 +45,21 @@ test("EscapeKeys.feed() remembers Ctrl-A across chunks", () => {
 const CONSOLE_GUEST = guestPath("console");
 const HARNESS = fileURLToPath(new URL("./terminal-harness.js", import.meta.url));
 
+/**
+ * What a loaded machine takes at most. Longer is a hang: then the terminal hangs up, and what runs
+ * on it ends, too.
+ */
+const PRINT_MS_MAX = 60_000;
+
 /** Resolves when what `child` prints contains `text`; returns all of it. */
 async function printed(child: ChildProcess, log: string[], text: string): Promise<void> {
+  const end = setTimeout(() => child.kill("SIGKILL"), PRINT_MS_MAX);
   while (!log.join("").includes(text)) {
-    if (child.exitCode !== null) throw new Error(`no "${text}" in:\n${log.join("")}`);
+    if (child.exitCode !== null || child.signalCode !== null)
+      throw new Error(`no "${text}" in:\n${log.join("")}`);
     await Promise.race([once(child.stdout!, "data"), once(child, "exit")]);
   }
+  clearTimeout(end);
 }
 
 interface Step {
