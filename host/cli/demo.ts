@@ -7,7 +7,7 @@ import type { DeviceProof, Vm } from "../machine/vm.js";
 import { type EventSink, jsonSink, textSink } from "./events.js";
 import { devicesOf, seccompOf } from "./options.js";
 import { now, paint, STDOUT, say, sayJson } from "./output.js";
-import { checkFiles } from "./preflight.js";
+import { checkDebugger, checkFiles } from "./preflight.js";
 import type { DemoOptions } from "./program.js";
 import { runSession } from "./session.js";
 import { loadTables, table } from "./table.js";
@@ -151,6 +151,7 @@ function reportJson(measured: Measured[]): void {
 /** Runs the built-in guest; returns the exit status. */
 export async function demo(options: DemoOptions): Promise<number> {
   const config = configOf(options);
+  checkDebugger(config);
   checkFiles(config);
   const measurements = new Measurements();
   const sink: EventSink = options.json === true ? jsonSink : textSink;

@@ -2,9 +2,11 @@
 // of a thread or a sandboxed process tells the user less than "there is no such file" does.
 
 import fs from "node:fs";
+import inspector from "node:inspector";
 import { type ErrorCode, errnoName, VmmError } from "../errors.js";
 import { kindRow, type VmConfig } from "../machine/config.js";
 import { formatSize } from "./size.js";
+import { usageError } from "./usage.js";
 
 const CAUSES: Readonly<Record<string, string>> = {
   ENOENT: "there is no such file",
@@ -49,6 +51,19 @@ function checkFile(wanted: Wanted): void {
   const problem = `${action} "${path}": ${name}, ${CAUSES[name] ?? "the file cannot be used"}`;
   const message = whatToDo === undefined ? problem : `${problem}\n${whatToDo}`;
   throw new VmmError(code ?? "ERR_FILE", message, { errno, syscall: failure.syscall });
+}
+
+/**
+ * Throws ERR_USAGE where Node's inspector listens and the VMM's filter is enforced: whoever
+ * attaches would have the VMM make a call that is denied, and end the guest with it.
+ */
+export function checkDebugger({ seccomp }: Pick<VmConfig, "seccomp">): void {
+  const url = inspector.url();
+  if (url === undefined || seccomp !== "enforce") return;
+  const cause = "a debugger that attaches makes system calls for which the VMM would be killed";
+  const problem = `Cannot run with --seccomp enforce and Node's inspector at ${new URL(url).host}`;
+  const whatToDo = "add --seccomp off, or leave --inspect out of the command and of NODE_OPTIONS";
+  throw usageError(`${problem}: ${cause}`, whatToDo);
 }
 
 /** Bytes of memory and swap of this machine. */

@@ -6,7 +6,7 @@ import type { DeviceConfig, VmConfig } from "../machine/config.js";
 import { jsonSink, textSink } from "./events.js";
 import { modulePath } from "./kinds.js";
 import { type RunOptions, vmConfigOf } from "./options.js";
-import { checkFiles, checkMemory } from "./preflight.js";
+import { checkDebugger, checkFiles, checkMemory } from "./preflight.js";
 import { runSession } from "./session.js";
 import { usageError } from "./usage.js";
 
@@ -47,6 +47,7 @@ async function consoleOf(config: VmConfig, { json }: RunOptions) {
 /** Runs the guest that the options describe to its end; returns the exit status. */
 export async function run(kernel: string | undefined, options: RunOptions): Promise<number> {
   const config = vmConfigOf(kernel, options);
+  checkDebugger(config);
   checkFiles(config);
   checkMemory(config);
   if (options.serial !== undefined) config.serialFd = openSerial(options.serial);

@@ -182,6 +182,24 @@ for (const { name, args, status, stderr } of MISTAKES) {
   });
 }
 
+test("bulkhead explains that a debugger needs a VMM without its filter", () => {
+  const launcher = ["env", "NODE_OPTIONS=--inspect=127.0.0.1:0"];
+  const nowhere = ["run", "/nowhere/vmlinux"];
+  for (const args of [nowhere, [...nowhere, "--isolation", "inline"], ["demo"]]) {
+    const { status, stderr, stdout } = bulkhead(args, { launcher });
+    const refusal =
+      /^Error: Cannot run with --seccomp enforce and Node's inspector at 127\.0\.0\.1:\d+: /m;
+    assert.match(stderr, refusal);
+    assert.match(stderr, /^ {2}add --seccomp off, or leave --inspect out/m);
+    assert.is(status, EXIT.usage);
+    assert.is(stdout, "");
+  }
+  for (const mode of ["log", "off"]) {
+    const { stderr } = bulkhead([...nowhere, "--seccomp", mode], { launcher });
+    assert.match(stderr, /^Error: Cannot open kernel "\/nowhere\/vmlinux": ENOENT/m);
+  }
+});
+
 test("bulkhead --json reports an error as an event as well", () => {
   const result = bulkhead(["run", "/nowhere/vmlinux", "--json"]);
   assert.is(result.status, EXIT.usage);
