@@ -58,7 +58,7 @@ test("ioctl is pinned to numbers of KVM, listeners, a socket and the terminal", 
   const kvm = [0xae80, 0x8090ae81, 0x4090ae82, 0x8138ae83, 0x4138ae84];
   const pci = [0x4020aea5, 0x4008ae61, 0x4040ae79];
   const devices = [0x5411, 0xc0502100, 0xc0182101];
-  const terminal = [0x5401, 0x5402, 0x5403, 0x5413];
+  const terminal = [0x5401, 0x5402, 0x5403, 0x5413, 0x5414];
   assert.equal(valuesOf("ioctl", 1), [...kvm, ...devices, ...pci, ...terminal].map(BigInt));
   const { rules } = vmmPolicy({ inline: [], transport: "mmio" }).policy;
   const requests = rules.flatMap(({ args }) => args.flatMap(({ values }) => values));
