@@ -21,8 +21,8 @@ export class DenialWatch {
   #listener: DenialListener | undefined;
   /** The first message of the socket was looked at. */
   #introduced = false;
-  /** The process has closed its own copy of the listener. */
-  #alone = false;
+  /** Calls that the process took leave of its listener with. */
+  #farewells = 0;
 
   constructor(epoll: Epoll, { log, denied }: DenialWatchOptions) {
     this.#epoll = epoll;
@@ -49,8 +49,8 @@ export class DenialWatch {
     if (isGone) this.close();
     const denial = this.#listener?.next();
     if (denial === undefined) return;
-    if (isFarewell(denial) && !this.#alone) {
-      this.#alone = true;
+    if (isFarewell(denial, this.#farewells)) {
+      this.#farewells += 1;
       this.#listener?.letThrough(denial);
       return;
     }

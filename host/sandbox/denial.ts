@@ -2,16 +2,17 @@
 // does not return from its call: it stops, and whoever holds the listener of the filter hears which
 // call it was and decides. Nothing can make the call happen unless that one lets it through.
 //
-// A device hands the listener to the VMM as its very first message, and closes its own copy. That
-// close is itself a call that no policy allows: it is the first denied call that the VMM hears of,
-// and the only one that it ever lets through in `enforce`. So each start also shows that filter and
-// listener work.
+// A device hands the listener to the VMM as its very first message, limits its descriptors and
+// closes its own copy. Those two are themselves calls that no policy allows: the first that the VMM
+// hears of, and the only ones that it ever lets through in `enforce`. So each start also shows that
+// filter and listener work.
 
 import { IOWR } from "../ffi/ioctl.js";
 import { checked, close, errno, ioctl, syscall } from "../ffi/libc.js";
 import { Mapping } from "../ffi/memory.js";
 import { DESCRIPTOR_MESSAGE_BYTES, receiveDescriptor, sendDescriptor } from "../ffi/scm.js";
 import { waitingBytes } from "../ffi/socket.js";
+import { RLIMIT } from "./linux.js";
 import { syscallName, syscallNumber } from "./syscalls.js";
 
 /** linux/seccomp.h: SECCOMP_IOC_MAGIC. */
@@ -42,9 +43,15 @@ export function describeDenial({ nr, args }: Pick<Denial, "nr" | "args">): strin
   return `${syscallName(nr)}(${args.map((arg) => `0x${arg.toString(16)}`).join(", ")})`;
 }
 
-/** Whether this is how a device closes its own copy of the listener. */
-export function isFarewell({ nr }: Denial): boolean {
-  return nr === syscallNumber("close");
+/**
+ * Whether a denied call is the next that a device takes leave with, after `count` others: it limits
+ * its own descriptors, and then closes its copy of the listener.
+ */
+export function isFarewell({ nr, args }: Denial, count: number): boolean {
+  if (count === 1) return nr === syscallNumber("close");
+  const [pid, resource, , old] = args;
+  const isLimit = nr === syscallNumber("prlimit64") && resource === BigInt(RLIMIT.RLIMIT_NOFILE);
+  return count === 0 && isLimit && pid === 0n && old === 0n;
 }
 
 /**
@@ -54,13 +61,18 @@ export function isFarewell({ nr }: Denial): boolean {
 const UPPER_HALF = 1n << 32n;
 
 /**
- * Gives the listener of this process's filter to the VMM and keeps no copy; the VMM lets the close
- * through, so this returns when it has the listener and serves it. The number of the listener may
- * be one that the device may close later, when it is that of a connection: then the VMM would not
- * be told of this close, and take the first that is an attack for it.
+ * Gives the listener of this process's filter to the VMM, limits descriptors by `last`, and keeps
+ * no copy; the VMM lets both through, so this returns when it has the listener and serves it. The
+ * number of the listener may be one that the device may close later, when it is that of a
+ * connection: then the VMM would not be told of this close, and take the first that is an attack
+ * for it.
  */
-export function handOver(listener: number, socketFd: number): void {
+export function handOver(
+  listener: number,
+  { socketFd, last }: { socketFd: number; last: () => void },
+): void {
   sendDescriptor(socketFd, listener);
+  last();
   const closed = syscall(syscallNumber("close"), UPPER_HALF + BigInt(listener), 0, 0, 0, 0, 0);
   checked(closed, "close", "Cannot confine the device", "ERR_SANDBOX");
 }

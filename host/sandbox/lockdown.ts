@@ -74,11 +74,13 @@ export interface LockdownReport {
   weak: Weakness[];
 }
 
-function must(result: number, what: string): void {
-  if (result === 0) return;
-  const number = errno();
+function refused(what: string, number: number): VmmError {
   const message = `Cannot confine the device: ${what}: ${errnoName(number)}`;
-  throw indispensable(message, { errno: number, syscall: what });
+  return indispensable(message, { errno: number, syscall: what });
+}
+
+function must(result: number, what: string): void {
+  if (result !== 0) throw refused(what, errno());
 }
 
 function set(option: keyof typeof PRCTL, value: number): void {
@@ -117,22 +119,7 @@ function statusBytes(name: "VmData" | "VmSize"): number {
   return Number(kilobytes ?? 0) * 1024;
 }
 
-function limitResources(grants: readonly GrantedFd[]): void {
-  const granted = fdsOf(grants).length;
-  const connections = openedFds(granted, openableCount(grants));
-  const limits: Partial<Record<keyof typeof RLIMIT, number>> = {
-    RLIMIT_AS: statusBytes("VmSize") + ADDRESS_GROWTH_BYTES_MAX,
-    RLIMIT_CORE: 0,
-    RLIMIT_DATA: statusBytes("VmData") + DATA_GROWTH_BYTES_MAX,
-    RLIMIT_MEMLOCK: 0,
-    RLIMIT_MSGQUEUE: 0,
-    RLIMIT_NOFILE: Math.max(GRANT_FD_FIRST + granted - 1, ...connections) + 1,
-    RLIMIT_NPROC: 0,
-    RLIMIT_SIGPENDING: 0,
-  };
-  const writes: readonly Right[] = ["write", "append"];
-  const grows = grants.some(({ rights }) => rights.some((right) => writes.includes(right)));
-  if (!grows) limits.RLIMIT_FSIZE = 0;
+function limit(limits: Partial<Record<keyof typeof RLIMIT, number>>): void {
   const rlimit64 = Mapping.anonymous(16);
   for (const [name, value] of Object.entries(limits)) {
     rlimit64.view.setBigUint64(0, BigInt(value), true);
@@ -142,6 +129,34 @@ function limitResources(grants: readonly GrantedFd[]): void {
     must(syscall(nr, 0, resource, rlimit64.address, 0, 0, 0), `prlimit64(${name})`);
   }
   rlimit64.close();
+}
+
+/**
+ * No descriptor can come to be but at a number that was kept for it. The last limit of all: it is
+ * also how many descriptors all processes of this user together may have on their way through
+ * sockets (ETOOMANYREFS, unix(7)), and a process that has it already could not send its listener
+ * while some others do, or while a device that was taken over sends all that it can.
+ */
+function limitDescriptors(grants: readonly GrantedFd[]): void {
+  const granted = fdsOf(grants).length;
+  const connections = openedFds(granted, openableCount(grants));
+  limit({ RLIMIT_NOFILE: Math.max(GRANT_FD_FIRST + granted - 1, ...connections) + 1 });
+}
+
+function limitResources(grants: readonly GrantedFd[]): void {
+  const limits: Parameters<typeof limit>[0] = {
+    RLIMIT_AS: statusBytes("VmSize") + ADDRESS_GROWTH_BYTES_MAX,
+    RLIMIT_CORE: 0,
+    RLIMIT_DATA: statusBytes("VmData") + DATA_GROWTH_BYTES_MAX,
+    RLIMIT_MEMLOCK: 0,
+    RLIMIT_MSGQUEUE: 0,
+    RLIMIT_NPROC: 0,
+    RLIMIT_SIGPENDING: 0,
+  };
+  const writes: readonly Right[] = ["write", "append"];
+  const grows = grants.some(({ rights }) => rights.some((right) => writes.includes(right)));
+  if (!grows) limits.RLIMIT_FSIZE = 0;
+  limit(limits);
 }
 
 /** Empties the capability sets of this thread; the others lost theirs at exec. */
@@ -193,18 +208,25 @@ function releaseReservations(): void {
  * Installs the filter on every thread: from here on the VMM is told of everything else, and nothing
  * else happens. Only one filter of a process may have a listener, so inside a container whose
  * manager has one of its own (EBUSY), and before Linux 5.7 (EINVAL), the kernel kills instead.
+ *
+ * @param last what remains to be done when nothing has to be sent any more but messages
  */
-function filterSyscalls(policy: Policy, mode: SeccompMode): void {
-  if (mode === "off") return;
+function filterSyscalls(policy: Policy, mode: SeccompMode, last: () => void): void {
+  if (mode === "off") {
+    last();
+    return;
+  }
   const { SECCOMP_FILTER_FLAG_TSYNC: TSYNC, SECCOMP_FILTER_FLAG_TSYNC_ESRCH: ESRCH } = SECCOMP;
   const told = compilePolicy(policy, SECCOMP_RET_USER_NOTIF);
   const flags = TSYNC | ESRCH | SECCOMP.SECCOMP_FILTER_FLAG_NEW_LISTENER;
   const listener = new Filter(told).install(flags);
+  const number = errno();
   if (listener >= 0) {
-    handOver(listener, SOCKET_FD);
+    handOver(listener, { socketFd: SOCKET_FD, last });
     return;
   }
-  if (errno() !== EBUSY && errno() !== EINVAL) must(listener, "seccomp");
+  last();
+  if (number !== EBUSY && number !== EINVAL) throw refused("seccomp", number);
   const denied = mode === "log" ? SECCOMP_RET_LOG : SECCOMP_RET_KILL_PROCESS;
   const result = new Filter(compilePolicy(policy, denied)).install(TSYNC);
   if (result > 0) {
@@ -263,6 +285,8 @@ export function lockDown(setup: DeviceSetup, imports: readonly ImportedFunction[
     });
   }
   const syscalls = syscallsOf(policy);
-  unlessWeak("system call filter", weakness, () => filterSyscalls(policy, seccomp));
+  unlessWeak("system call filter", weakness, () =>
+    filterSyscalls(policy, seccomp, () => limitDescriptors(grants)),
+  );
   return { seccomp, syscalls, rules: policy.rules.length, fds, threads, wxPages, landlock, weak };
 }

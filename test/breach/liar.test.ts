@@ -33,9 +33,10 @@ function run(changes: readonly Change[], ...options: string[]) {
   return { status, events, told: stdout + stderr };
 }
 
+const FILTER = "() => filterSyscalls(policy, seccomp, () => limitDescriptors(grants))";
 /** A filter that says in READY that the kernel refused it. */
 const CLAIM = 'weak.push({ piece: "system call filter", why: "seccomp: ENOSYS" });';
-const NO_FILTER = inLockDown("() => filterSyscalls(policy, seccomp)", "() => {}");
+const NO_FILTER = inLockDown(FILTER, "() => {}");
 const ONE_THREAD = inLockDown("const flags = TSYNC | ESRCH |", "const flags =");
 const NO_SEAL = inLockDown("const wxPages = sealCode();", "const wxPages = 0;");
 const ALL_KEPT = inLockDown("if (kept.has(fd))", "if (fd >= 0)");
@@ -46,7 +47,7 @@ const LEFT_OUT: readonly (readonly [what: string, changes: readonly Change[], mi
   ["a filter", [NO_FILTER], /it lacks a system call filter of its own on every thread/],
   [
     "a filter, and says that the kernel refused it",
-    [inLockDown("() => filterSyscalls(policy, seccomp)", `() => { ${CLAIM} }`)],
+    [inLockDown(FILTER, `() => { ${CLAIM} }`)],
     /it lacks a system call filter of its own on every thread/,
   ],
   ["a filter on all threads", [ONE_THREAD], /it lacks a system call filter of its own on every/],
@@ -69,10 +70,7 @@ const BARE_LATER: readonly Change[] = [
     "prime();",
     `prime(); globalThis.bare = readdirSync("/bulkhead/dist/host").includes("${BARE}");`,
   ),
-  inLockDown(
-    "() => filterSyscalls(policy, seccomp)",
-    "() => { if (!globalThis.bare) filterSyscalls(policy, seccomp); }",
-  ),
+  inLockDown(FILTER, `() => { if (!globalThis.bare) (${FILTER})(); }`),
   {
     file: "runtime/main.js",
     from: "dispatcher.begin(length);",

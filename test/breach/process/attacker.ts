@@ -13,7 +13,7 @@ import {
 } from "../../../host/sandbox/lockdown.js";
 import { inspectModule } from "../../../host/sandbox/manifest.js";
 import { policyOf } from "../../../host/sandbox/policy.js";
-import { MEMORY_PAGES_MAX } from "../../../host/sandbox/sections.js";
+import { type ImportedFunction, MEMORY_PAGES_MAX } from "../../../host/sandbox/sections.js";
 import { HEADER_BYTES } from "../../../host/wire/message.js";
 import { deedOf, type Order } from "./deeds.js";
 import { Native, packed } from "./native.js";
@@ -60,6 +60,16 @@ function outcomeOf(deed: () => unknown): string {
   }
 }
 
+/** Node's own last words would be a denied call, which nobody hears of before this is done. */
+function confine(setup: DeviceSetup, imports: readonly ImportedFunction[]): void {
+  try {
+    lockDown(setup, imports);
+  } catch (error) {
+    say(String(error));
+    _exit(1);
+  }
+}
+
 function main(): never {
   const setup = JSON.parse(process.argv[2]!) as DeviceSetup;
   const order = JSON.parse(setup.id) as Order;
@@ -76,7 +86,7 @@ function main(): never {
     hear(); // "go on", and then that nobody is there any more
     hear();
   }
-  if (order.confine === "wholly" || order.confine === "too late") lockDown(setup, imports);
+  if (order.confine === "wholly" || order.confine === "too late") confine(setup, imports);
   if (order.confine === "by Landlock") {
     native.call("prctl", PRCTL.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     denyEverything();

@@ -44,6 +44,8 @@ const POLL_MS = 1;
 const CONTROL_BYTES = 4096;
 /** Time in which an attacker finishes whatever it can without the VMM. */
 const DEAF_MS = 300;
+/** Against hangs only: then it is killed, which is how no goal ends. */
+const ATTACK_MS_MAX = 60_000;
 const MSG_NOSIGNAL = 0x4000;
 
 const CONFINED: Readonly<Record<Walls, Order["confine"]>> = {
@@ -169,7 +171,7 @@ export class Attacker {
   async ready(): Promise<void> {
     const said = await this.hear();
     if (said === "ready") return;
-    throw new Error(`the attacker did not get ready: ${(await this.exit).reason}`);
+    throw new Error(`the attacker did not get ready: ${said ?? (await this.exit).reason}`);
   }
 
   /** How it ended, once it has said its last. */
@@ -261,6 +263,7 @@ export class World {
     const before = fingerprint(image.what);
     const context = this.context(walls);
     const attacker = new Attacker({ deed: name, context }, { walls, grants: [image] });
+    const limit = setTimeout(() => attacker.process.kill(), ATTACK_MS_MAX);
     try {
       await attacker.ready();
       attacker.go();
@@ -269,7 +272,10 @@ export class World {
       const outcome = typeof said === "string" ? heard(said) : ended(said);
       const effect = effectOn(image.what, before);
       return effect === undefined ? outcome : { ...outcome, reached: true, detail: effect };
+    } catch (cause) {
+      throw new Error(`cannot ${name}, walls: ${walls}`, { cause });
     } finally {
+      clearTimeout(limit);
       await attacker.close();
     }
   }
