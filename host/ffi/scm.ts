@@ -35,10 +35,21 @@ function message(): Mapping {
   return page;
 }
 
-/** Sends `fd` with a message of one byte that says nothing; the caller keeps its own `fd`. */
-export function sendDescriptor(socket: number, fd: number): void {
+/**
+ * Sends `fd` with a message: one byte that says nothing, unless `body` says where there is another.
+ * The caller keeps its own `fd`.
+ */
+export function sendDescriptor(
+  socket: number,
+  fd: number,
+  body?: { address: number; bytes: number },
+): void {
   const page = message();
   const { view } = page;
+  if (body !== undefined) {
+    const { address, bytes } = body;
+    IOVEC.write(view, IOV, { iov_base: BigInt(address), iov_len: BigInt(bytes) });
+  }
   view.setBigUint64(CONTROL, BigInt(CMSG_LEN), true);
   view.setInt32(CONTROL + 8, SOL_SOCKET, true);
   view.setInt32(CONTROL + 12, SCM_RIGHTS, true);

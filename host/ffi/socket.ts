@@ -18,6 +18,7 @@ export const IOVEC = struct("iovec", 16, { iov_base: u64, iov_len: u64 });
 /** linux/socket.h */
 export const MSG = {
   MSG_PEEK: 0x02,
+  MSG_CTRUNC: 0x08,
   MSG_TRUNC: 0x20,
   MSG_DONTWAIT: 0x40,
   MSG_NOSIGNAL: 0x4000,

@@ -153,6 +153,11 @@ export class InlineChannel implements Channel {
     return this.#failed ? 0 : NOTHING;
   }
 
+  /** What runs in this process has no socket to send any through. */
+  get hasDescriptors(): boolean {
+    return false;
+  }
+
   scatter(address: number, bytes: number): void {
     const count = Math.min(bytes, this.#rest);
     memcpy(address, this.#payload, count);

@@ -59,9 +59,8 @@ export class DeviceLink implements Backend {
   #touched = false;
   #stalled = false; // the socket was full
   #starved = false; // the device has no room for more readable bytes until it has answered some
-  /** Messages sent to the process attached, and received from it. */
-  #sentCount = 0;
-  #receivedCount = 0;
+  #sentCount = 0; // messages to the process attached
+  #receivedCount = 0; // and from it
   #answered = 0;
   readonly #configWrites: ConfigWrites;
   /** The last CONFIG, until it counts: the device is approved, and has answered all writes. */
@@ -294,7 +293,7 @@ export class DeviceLink implements Backend {
       this.#options.closed();
       return false;
     }
-    const fault = length < HEADER_BYTES ? `a message of ${length} bytes` : this.#receive(length);
+    const fault = channel.hasDescriptors ? "a descriptor" : this.#receive(length);
     if (fault !== undefined) this.#break(fault);
     return fault === undefined;
   }
@@ -308,6 +307,7 @@ export class DeviceLink implements Backend {
 
   /** Takes the message that was peeked, or says what is wrong with it. */
   #receive(length: number): string | undefined {
+    if (length < HEADER_BYTES) return `a message of ${length} bytes`;
     const type = this.#channel!.incoming[TYPE]!;
     // A line of text is no sign that the device gets anywhere: an endless loop can write it, too.
     if (type !== LOG) this.#receivedCount += 1;

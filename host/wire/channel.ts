@@ -57,6 +57,11 @@ export interface Channel {
 
   /** Length of the next message, which stays queued; 0 when the peer is gone, or NOTHING. */
   peek(): number;
+  /**
+   * Whether the message that peek() found came with descriptors. No device has any to give, and
+   * while they wait they count for all of one user: enough of them, and no other device can start.
+   */
+  readonly hasDescriptors: boolean;
   /** Adds a stretch of memory for the payload of the message that peek() found. */
   scatter(address: number, bytes: number): void;
   /** Adds the first `bytes` of `incomingControl` as a place for payload. */
@@ -115,6 +120,11 @@ class Message {
     this.#address(word, address);
     this.#words[word + 2] = bytes;
     this.#count += 1;
+  }
+
+  /** What the kernel said of the message that was received last. */
+  get flags(): number {
+    return this.#words[this.#msghdr + MSGHDR.offsets.msg_flags / 4]!;
   }
 
   /** Makes the msghdr describe the pieces pushed so far, and forgets them. */
@@ -235,6 +245,11 @@ export class SocketChannel implements Channel {
     return this.#receive(PEEK, MSG.MSG_PEEK);
   }
 
+  /** There is no room for any (MSG_CTRUNC), so the kernel closes them when the message is taken. */
+  get hasDescriptors(): boolean {
+    return (this.#peek.flags & MSG.MSG_CTRUNC) !== 0;
+  }
+
   take(): number {
     this.#take.header(this.#memory.address + SPENT);
     this.#take.seal();
@@ -255,7 +270,6 @@ export class SocketChannel implements Channel {
     this.#memory.close();
   }
 
-  /** Descriptors that a peer attaches are closed by the kernel: there is no control buffer. */
   #receive(message: number, flags: number): number {
     for (;;) {
       const all = flags | this.#flags | MSG.MSG_TRUNC;

@@ -3,6 +3,8 @@
 
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { Mapping } from "../../host/ffi/memory.js";
+import { sendDescriptor } from "../../host/ffi/scm.js";
 import * as reg from "../../host/virtio/registers.js";
 import { SENT } from "../../host/wire/channel.js";
 import * as wire from "../../host/wire/message.js";
@@ -70,6 +72,19 @@ test("DeviceLink breaks with a device whose pieces add up to more than the chain
   all.device.reply([{ id: 0, data: DATA.subarray(0, 5), flags: wire.MORE }]);
   all.device.reply([{ id: 0, data: DATA.subarray(0, 4) }]);
   expectBroken(all, /4 bytes for id 0, which has room for 3/);
+});
+
+test("DeviceLink breaks with a device that sends a descriptor, whatever comes with it", () => {
+  const bare = asked();
+  sendDescriptor(bare.device.fd, 0);
+  expectBroken(bare, /sent a descriptor/);
+  const line = asked();
+  const page = Mapping.anonymous(1);
+  const { view, address } = page;
+  view.setUint32(0, wire.LOG, true);
+  sendDescriptor(line.device.fd, 0, { address, bytes: wire.HEADER_BYTES + 5 });
+  expectBroken(line, /sent a descriptor/);
+  page.close();
 });
 
 test("DeviceLink writes nothing of a message that is wrong in its last entry", () => {
