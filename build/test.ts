@@ -25,6 +25,8 @@ const SLOW_FOLDERS = new Set(["machine", "breach"]);
 /** Output of one file that is kept to be shown when it fails. */
 const OUTPUT_BYTES_MAX = 4 * 1024 * 1024;
 
+/** What is shown of the command line of a process that hangs. */
+const COMMAND_MAX = 2000;
 /** After a file's process is gone: how long its pipes may stay open, held by a grandchild. */
 const PIPES_CLOSE_MS = 1000;
 
@@ -135,6 +137,26 @@ function judge(name: string, ending: Ending, seconds: number): FileResult {
   };
 }
 
+/** Where the threads of a process that hangs, and of all below it, are: a line each. */
+function whereabouts(pid: number): string {
+  const at = `/proc/${pid}/task`;
+  const read = (file: string) => fs.readFileSync(file, "utf8").trim();
+  try {
+    const command = read(`/proc/${pid}/cmdline`).split("\0").join(" ").trim().slice(0, COMMAND_MAX);
+    const lines = fs.readdirSync(at).map((tid) => {
+      const state = read(`${at}/${tid}/stat`).replace(/^.*\) (.).*$/, "$1");
+      return `  ${tid} ${state} ${read(`${at}/${tid}/wchan`)}: ${read(`${at}/${tid}/syscall`)}`;
+    });
+    const children = fs.readdirSync(at).flatMap((tid) => {
+      const pids = read(`${at}/${tid}/children`).split(" ");
+      return pids.filter((child) => child !== "").map((child) => whereabouts(Number(child)));
+    });
+    return [`${pid}: ${command}`, ...lines, ...children].join("\n");
+  } catch (error) {
+    return `${pid}: ${error}`; // it ended meanwhile
+  }
+}
+
 /** Ends what a file left running in its process group; nothing may be there any more. */
 function killGroup(pid: number | undefined): void {
   if (pid === undefined) return;
@@ -167,6 +189,7 @@ function execute(file: string, timeLimitMs: number, onOutput: (text: string) => 
     child.stderr.setEncoding("utf8").on("data", collect);
     const limit = setTimeout(() => {
       ending.hung = true;
+      if (child.pid !== undefined) collect(`\nhung:\n${whereabouts(child.pid)}\n`);
       killGroup(child.pid);
     }, timeLimitMs);
     child.once("error", (error) => collect(String(error)));

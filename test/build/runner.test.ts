@@ -100,6 +100,7 @@ test("runner ends a file that hangs, and what it started", () => {
   assert.is(status, 1);
   assert.match(stdout, /FAIL a: .*hung/);
   assert.match(stdout, /before the hang/);
+  assert.match(stdout, new RegExp(`hung:[^]* ${pid}: sleep 1000\\n.* ${pid} S .*nanosleep`));
   assert.is(runs(pid, "sleep"), false);
 });
 
