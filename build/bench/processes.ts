@@ -1,6 +1,6 @@
 // Starting processes and watching them from outside, with the clock of this one.
 
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, type StdioOptions, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readdirSync, readFileSync } from "node:fs";
 
@@ -17,10 +17,17 @@ export interface Finished {
   stdout: string;
 }
 
+/**
+ * What is measured sees nothing of this user's settings: with NODE_EXTRA_CA_CERTS alone, as some
+ * machines set it for everybody, node takes twice as long to start.
+ */
+const ENVIRONMENT = { PATH: process.env.PATH ?? "" };
+
 /** Starts `command`; the caller ends it. */
 export function start(command: readonly string[]): ChildProcess {
   const [file, ...args] = command;
-  return spawn(file!, args, { stdio: ["ignore", "pipe", "ignore"], timeout: TIMEOUT_MS });
+  const stdio: StdioOptions = ["ignore", "pipe", "ignore"];
+  return spawn(file!, args, { stdio, env: ENVIRONMENT, timeout: TIMEOUT_MS });
 }
 
 /** Runs `command` to its end. */
@@ -64,6 +71,55 @@ export async function processorPercent(pid: number, seconds: number): Promise<nu
   const before = processorMs(pid);
   await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
   return (processorMs(pid) - before) / (seconds * 10);
+}
+
+/** Memory of a process, or of several. */
+export interface Memory {
+  /** What would be free without it. */
+  privateBytes: number;
+  /** Pages that others have mapped as well: mostly the text of programs and libraries. */
+  sharedBytes: number;
+  /** Private, and its share of what it shares (PSS). */
+  proportionalBytes: number;
+}
+
+/** A process of a family. */
+export interface Member {
+  pid: number;
+  /** Its arguments. */
+  command: string;
+  memory: Memory;
+}
+
+function memberOf(pid: number): Member {
+  const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, "latin1");
+  const bytes = (...names: string[]) => {
+    const sizes = names.map((name) => new RegExp(`^${name}: +(\\d+) kB$`, "m").exec(rollup)?.[1]);
+    return sizes.reduce((sum, size) => sum + Number(size) * 1024, 0);
+  };
+  return {
+    pid,
+    command: readFileSync(`/proc/${pid}/cmdline`, "latin1").replaceAll("\0", " "),
+    memory: {
+      privateBytes: bytes("Private_Clean", "Private_Dirty"),
+      sharedBytes: bytes("Shared_Clean", "Shared_Dirty"),
+      proportionalBytes: bytes("Pss"),
+    },
+  };
+}
+
+/** Memory of `pid` and all below it, measured now; `pid` comes first. */
+export function memoryOf(pid: number): Member[] {
+  return family(pid).map(memberOf);
+}
+
+export function total(members: readonly Member[]): Memory {
+  const sum = (part: keyof Memory) => members.reduce((all, { memory }) => all + memory[part], 0);
+  return {
+    privateBytes: sum("privateBytes"),
+    sharedBytes: sum("sharedBytes"),
+    proportionalBytes: sum("proportionalBytes"),
+  };
 }
 
 /** The middle of `values`, or the mean of the two in the middle. */
