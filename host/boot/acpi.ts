@@ -365,7 +365,7 @@ function differentiated({ layout, virtioMmio, pci }: AcpiMachine): Uint8Array {
     "DSDT",
     2,
     name("_S5", packageOf(sleepType, sleepType, integer(0), integer(0))),
-    scope("_SB", serialPort(layout), ...virtioMmio.map(virtioMmioDevice), ...bridge),
+    scope("_SB", serialPort(layout), ...virtioMmioDevices(virtioMmio), ...bridge),
   );
 }
 
@@ -379,13 +379,17 @@ function serialPort({ serialPort: port, serialGsi }: BootLayout): aml.Aml {
 }
 
 /** `LNRO0005` is what Linux' virtio-mmio driver listens to. */
-function virtioMmioDevice({ base, bytes: size, gsi }: VirtioMmioWindow, index: number): aml.Aml {
-  const number = index.toString(16).toUpperCase().padStart(3, "0");
-  assert(number.length === 3, `device ${index} has no ACPI name`);
-  return aml.device(
-    `V${number}`,
-    aml.name("_HID", aml.string("LNRO0005")),
-    aml.name("_UID", aml.integer(index)),
-    aml.name("_CRS", aml.resourceTemplate(aml.memory32Fixed(base, size), aml.interrupt(gsi))),
-  );
+function virtioMmioDevices(windows: readonly VirtioMmioWindow[]): aml.Aml[] {
+  return windows.map(({ base, bytes: size, gsi }, index) => {
+    const number = index.toString(16).toUpperCase().padStart(3, "0");
+    assert(number.length === 3, `device ${index} has no ACPI name`);
+    const isShared = windows.some((other, i) => i !== index && other.gsi === gsi);
+    const resources = [aml.memory32Fixed(base, size), aml.interrupt(gsi, { isShared })];
+    return aml.device(
+      `V${number}`,
+      aml.name("_HID", aml.string("LNRO0005")),
+      aml.name("_UID", aml.integer(index)),
+      aml.name("_CRS", aml.resourceTemplate(...resources)),
+    );
+  });
 }

@@ -168,9 +168,10 @@ export function memoryWindow(base: number, bytes: number): Aml {
   return bytesOf(0x87, ...word(23), MEMORY_RANGE, FIXED, READ_WRITE, ...numbers);
 }
 
-/** `Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive) { gsi }` (§6.4.3.6). */
-export function interrupt(gsi: number): Aml {
+/** `Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive | Shared) { gsi }` (§6.4.3.6). */
+export function interrupt(gsi: number, { isShared = false } = {}): Aml {
   const CONSUMER = 1 << 0;
   const EDGE = 1 << 1;
-  return bytesOf(0x89, ...word(6), CONSUMER | EDGE, 1, ...dword(gsi));
+  const SHARED = isShared ? 1 << 3 : 0;
+  return bytesOf(0x89, ...word(6), CONSUMER | EDGE | SHARED, 1, ...dword(gsi));
 }

@@ -69,6 +69,6 @@ export interface PciHost {
   readonly ecam: { readonly base: number; readonly bytes: number };
   /** First of the eight ports of configuration mechanism 1. */
   readonly configPort: number;
-  /** Slots with a function in them, and the interrupt line of its INTA#. */
+  /** Slots with functions in them, and the interrupt line that their INTA# is on. */
   readonly slots: readonly { readonly slot: number; readonly gsi: number }[];
 }

@@ -85,7 +85,19 @@ export class DeviceSet {
 
   /** Starts the I/O worker and every device. */
   async start(machine: Machine): Promise<void> {
-    await Promise.all(this.#slots.map((slot) => this.#startSlot(slot)));
+    // The first process takes longest, so it begins at once; the worker is there for the others,
+    // because each waits at its lock-down until somebody takes the listener of its filter.
+    const [first, ...others] = this.#slots;
+    if (first !== undefined) await this.#startSlot(first);
+    this.#startWorker(machine);
+    const attach = (slot: DeviceSlot) => this.#tell(slot.attachCommand());
+    if (first !== undefined) attach(first);
+    await Promise.all(others.map((slot) => this.#startSlot(slot).then(() => attach(slot))));
+    if (this.#slots.length === 0) this.#settleReady?.resolve();
+    if (this.#slots.some(({ plan }) => plan === null)) this.#watchInline(machine.shared);
+  }
+
+  #startWorker(machine: Machine): void {
     const workerData: IoWorkerData = {
       shared: machine.shared.buffer,
       cpuCount: machine.cpuCount,
@@ -101,9 +113,6 @@ export class DeviceSet {
     this.#workerEnded = new Promise((resolve) => worker.once("exit", () => resolve()));
     this.#worker.on("message", (report: IoReport) => this.#reported(report));
     this.#worker.on("error", (error) => this.#workerFailed(error));
-    for (const slot of this.#slots) this.#tell(slot.attachCommand());
-    if (this.#slots.length === 0) this.#settleReady?.resolve();
-    if (this.#slots.some(({ plan }) => plan === null)) this.#watchInline(machine.shared);
   }
 
   /** An inline device that loops takes the I/O worker with it, so the VM ends; but it is named. */

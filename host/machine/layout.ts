@@ -14,10 +14,10 @@
 //                    │ high RAM         │ whatever did not fit below
 //                    └──────────────────┘
 
-import type { BootLayout, PciHost } from "../boot/layout.js";
+import type { BootLayout, PciHost, VirtioMmioWindow } from "../boot/layout.js";
 import { ramRanges } from "../boot/memory.js";
 import { assert, VmmError } from "../errors.js";
-import { BAR_BYTES } from "../virtio/pci.js";
+import { BAR_BYTES, type PciFunctionPlace } from "../virtio/pci.js";
 
 export const MIB = 1024 * 1024;
 export const GIB = 1024 * MIB;
@@ -47,8 +47,12 @@ const PCI_GSIS = [16, 17, 18, 19, 20, 21, 22, 23] as const;
 
 /** Interrupt lines are few: pins of the I/O APIC that nothing else uses. */
 export const DEVICE_GSIS = [16, 17, 18, 19, 20, 21, 22, 23, 5, 6, 7, 10, 11, 12, 14, 15] as const;
-/** One line a device, so that a handler never has to ask who it was. */
-export const DEVICES_MAX = DEVICE_GSIS.length;
+/**
+ * Two devices a line: a handler has two to ask whether it was they. More would make an interrupt
+ * slower, a machine with more disks is better off with one that has partitions, and each is a
+ * process.
+ */
+export const DEVICES_MAX = 2 * DEVICE_GSIS.length;
 
 export const IOAPIC_BASE = 0xfec00000;
 export const LAPIC_BASE = 0xfee00000;
@@ -125,26 +129,38 @@ export function ramRegions(memoryBytes: number): RamRegion[] {
   });
 }
 
-/** Window and interrupt line of device `index`, in --device order. */
-export function virtioMmioWindow(index: number): { base: number; bytes: number; gsi: number } {
-  const gsi = DEVICE_GSIS[index];
-  if (gsi === undefined) {
-    const message = `Cannot add device ${index + 1}: there are ${DEVICES_MAX} interrupt lines`;
-    throw new VmmError("ERR_USAGE", message);
-  }
+/**
+ * Window and interrupt line of device `index`, in --device order. A line is an edge for each news
+ * of each device on it, and a driver that is told that it is shared looks at all of them.
+ */
+export function virtioMmioWindow(index: number): VirtioMmioWindow {
+  assert(index < DEVICES_MAX, `device ${index}`);
+  const gsi = DEVICE_GSIS[index % DEVICE_GSIS.length]!;
   return { base: VIRTIO_MMIO_BASE + index * VIRTIO_MMIO_BYTES, bytes: VIRTIO_MMIO_BYTES, gsi };
 }
 
-/** A device as a PCI function: its slot on bus 0, where its BAR is at first, its INTA# line. */
-export interface PciPlace {
+/** Slots of a bus (PCI Local Bus Specification 3.0 §3.2.2.3.2), of which 0 has the host bridge. */
+const PCI_SLOT_LAST = 31;
+
+/** A device as a PCI function: its slot on bus 0, and what firmware would have decided of it. */
+export interface PciPlace extends PciFunctionPlace {
   slot: number;
-  gpa: number;
-  gsi: number;
+  /** 0 to 7. */
+  function: number;
 }
 
-/** Place of device `index`, in --device order; in slot 0 is the host bridge. */
+/**
+ * Place of device `index`, in --device order: a slot each, as long as there are slots, and those
+ * that are left are further functions of the last one. All functions of a slot have its INTA#.
+ */
 export function pciPlace(index: number): PciPlace {
   assert(index < DEVICES_MAX, `device ${index}`);
-  const gsi = PCI_GSIS[index % PCI_GSIS.length]!;
-  return { slot: index + 1, gpa: PCI_MEMORY_BASE + index * BAR_BYTES, gsi };
+  const slot = Math.min(index + 1, PCI_SLOT_LAST);
+  return {
+    slot,
+    function: index + 1 - slot,
+    gpa: PCI_MEMORY_BASE + index * BAR_BYTES,
+    gsi: PCI_GSIS[(slot - 1) % PCI_GSIS.length]!,
+    sharesSlot: slot === PCI_SLOT_LAST,
+  };
 }

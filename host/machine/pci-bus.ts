@@ -19,6 +19,7 @@ import {
   PCI_CONFIG_DATA_PORT,
   PCI_ECAM_BASE,
   PCI_ECAM_BYTES,
+  pciPlace,
 } from "./layout.js";
 import { type BusAccess, PORT } from "./mailbox.js";
 
@@ -48,8 +49,15 @@ function hostBridge(): Window {
   };
 }
 
+function placeOf(device: number): number {
+  const { slot, function: number } = pciPlace(device);
+  return slot * FUNCTIONS + number;
+}
+
 export class PciBus implements Bus {
   readonly #functions: readonly PciFunction[];
+  /** The device at each place that has one: device and function in eight bits. */
+  readonly #devices: ReadonlyMap<number, number>;
   readonly #bridge = hostBridge();
   #address = 0;
   /** The address register; only a 32-bit access is one to it. */
@@ -61,9 +69,10 @@ export class PciBus implements Bus {
     },
   };
 
-  /** @param functions those of the devices, in slots 1, 2, … */
+  /** @param functions those of the devices, where pciPlace() has them */
   constructor(functions: readonly PciFunction[]) {
     this.#functions = functions;
+    this.#devices = new Map(functions.map((_, device) => [placeOf(device), device]));
   }
 
   find(access: BusAccess): Place | undefined {
@@ -91,10 +100,9 @@ export class PciBus implements Bus {
 
   /** @param place bus, device and function in 16 bits, from the highest on */
   #findConfig(place: number, offset: number): Place | undefined {
-    const slot = place / FUNCTIONS;
-    if (slot === 0) return { window: this.#bridge, offset };
-    const device = slot - 1;
-    const window = this.#functions[device]?.config; // of a function that is no whole slot: none
-    return window === undefined ? undefined : { device, window, offset };
+    if (place === 0) return { window: this.#bridge, offset };
+    const device = this.#devices.get(place);
+    if (device === undefined) return undefined;
+    return { device, window: this.#functions[device]!.config, offset };
   }
 }

@@ -266,7 +266,10 @@ function announced(
   transport: Transport,
 ): Pick<BootOptions, "virtioMmio" | "pci"> {
   if (transport === "mmio") return { virtioMmio: devices.map((_, i) => virtioMmioWindow(i)) };
-  return { virtioMmio: [], pci: { ...PCI_HOST, slots: devices.map((_, i) => pciPlace(i)) } };
+  const places = devices.map((_, i) => pciPlace(i));
+  // A routing table has one entry for all functions of a slot.
+  const slots = places.filter((place) => place.function === 0);
+  return { virtioMmio: [], pci: { ...PCI_HOST, slots } };
 }
 
 /** Puts kernel, initrd and tables into RAM; returns how the first CPU enters the kernel. */

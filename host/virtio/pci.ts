@@ -19,6 +19,8 @@ const PCI_DEVICE_ID_BASE = 0x1040;
 const REVISION = 1;
 /** "Device does not fit in any defined class": what a device is, its driver knows by its id. */
 const PCI_CLASS_OTHERS = 0xff00;
+/** Of the header type (PCI Local Bus Specification 3.0 §6.2.1). */
+const MULTI_FUNCTION = 0x80;
 const INTA = 1;
 
 export const COMMON = 0x0000;
@@ -51,6 +53,16 @@ export interface PciWires {
   notifyAt(gpa: number | undefined): void;
 }
 
+/** What firmware would have decided of a function. */
+export interface PciFunctionPlace {
+  /** Where its BAR is at first. */
+  gpa: number;
+  /** The interrupt line that its INTA# is on. */
+  gsi: number;
+  /** Whether there may be other functions in its slot. */
+  sharesSlot?: boolean;
+}
+
 /** One device as a PCI function. */
 export class PciFunction {
   /** Its 256 bytes of configuration space, and what is in its BAR. */
@@ -64,19 +76,14 @@ export class PciFunction {
   #asserted = false;
   #notifyBase: number | undefined;
 
-  /** @param place where firmware would have put its BAR, and the interrupt line that it is on */
-  constructor(
-    registers: RegisterFile,
-    wires: PciWires,
-    { gpa, gsi }: { gpa: number; gsi: number },
-  ) {
+  constructor(registers: RegisterFile, wires: PciWires, place: PciFunctionPlace) {
     const vectors = registers.queues.length + 1;
     assert(vectors <= MSIX_VECTORS_MAX, `${vectors} interrupts of ${registers.id}`);
     this.#registers = registers;
     this.#wires = wires;
     this.#common = new CommonConfig(registers, vectors);
     this.#msix = new Msix(vectors, (message) => wires.message(message));
-    this.#describe(gpa, gsi);
+    this.#describe(place);
     this.config = {
       mustWait: (offset) => this.#windowIs(offset) && this.#mustWait(this.#windowOffset),
       read: (offset, bytes) => this.#readConfig(offset, bytes),
@@ -103,7 +110,7 @@ export class PciFunction {
 
   // Configuration space
 
-  #describe(gpa: number, gsi: number): void {
+  #describe({ gpa, gsi, sharesSlot = false }: PciFunctionPlace): void {
     const header = this.#header;
     const { virtioId } = this.#registers;
     header.define(pci.PCI_VENDOR_ID, 2, PCI_VENDOR_ID_REDHAT_QUMRANET);
@@ -114,6 +121,8 @@ export class PciFunction {
     header.define(pci.PCI_REVISION_ID, 1, REVISION);
     header.define(pci.PCI_CLASS_DEVICE, 2, PCI_CLASS_OTHERS);
     header.define(pci.PCI_CACHE_LINE_SIZE, 1, 0, 0xff);
+    // Without the bit, software looks at function 0 of a slot and at no other (§6.2.1).
+    if (sharesSlot) header.define(pci.PCI_HEADER_TYPE, 1, MULTI_FUNCTION);
     // All ones read back as the size: the bits below it cannot be written (§6.2.5.1).
     header.define(pci.PCI_BASE_ADDRESS_0, 4, gpa, -BAR_BYTES >>> 0);
     header.define(pci.PCI_SUBSYSTEM_VENDOR_ID, 2, PCI_VENDOR_ID_REDHAT_QUMRANET);

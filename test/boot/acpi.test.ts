@@ -158,6 +158,16 @@ test("acpiTables() makes a DSDT that iasl reads as it was meant", () => {
   }
 });
 
+test("acpiTables() says of an interrupt whether other windows have it too", () => {
+  const virtioMmio = [16, 17, 16].map((gsi, i) => {
+    return { base: 0xd0000000 + i * 4096, bytes: 4096, gsi };
+  });
+  const text = disassembled({ virtioMmio });
+  if (text === undefined) return skip("no iasl (acpica-tools) to disassemble the DSDT with");
+  const kinds = [...text.DSDT!.matchAll(/ActiveHigh, (\w+)/g)].map(([, kind]) => kind);
+  assert.deepEqual(kinds, ["Shared", "Exclusive", "Shared"]);
+});
+
 test("acpiTables() encodes packages of every length", () => {
   for (const count of [0, 1, 60, 1000]) {
     const virtioMmio = Array.from({ length: count }, (_, i) => {

@@ -178,6 +178,26 @@ withKvm("entropy guest finds every rng device", () => {
   assert.is(status, 0);
 });
 
+withKvm("entropy guest reads from 32 devices, each a process, over mmio and over PCI", () => {
+  const args = Array.from({ length: 32 }, () => "--rng");
+  for (const options of [["mmio"], ["pci"], ["pci", "bar=0xdff00000"]]) {
+    const [transport, bar = ""] = options;
+    const all = [...args, "--transport", transport!];
+    const { status, output } = bulkhead(`bytes=4096 depth=2 ${bar}`, { args: all });
+    const bytes = [...output.matchAll(/^rng(\d+): 4096 bytes .* first ([0-9a-f]{32})$/gm)];
+    assert.equal(
+      bytes.map(([, number]) => Number(number)),
+      args.map((_, index) => index),
+      output,
+    );
+    assert.is(new Set(bytes.map(([, , first]) => first)).size, 32);
+    const pids = [...output.matchAll(/^# rng\d+: confined in process (\d+):/gm)];
+    assert.is(new Set(pids.map(([, pid]) => pid)).size, 32, output);
+    assert.match(output, /^entropy guest: 32 passed, 0 failed: PASS$/m);
+    assert.is(status, 0);
+  }
+});
+
 withKvm("entropy guest fails when the granted file gives zeros", () => {
   const { status, output } = bulkhead("exit=debug", {
     args: ["--device", "rng,source=/dev/zero", "--debug-exit"],

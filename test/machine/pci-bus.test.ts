@@ -35,6 +35,25 @@ test("PciBus has the host bridge in slot 0 and devices behind it, by ports and b
   assert.is(mechanism1(bus, ENABLE + 0x802, 2), 0x1044, "the upper half of a register");
 });
 
+test("PciBus has 32 devices: the last slot has two functions, and says so", () => {
+  const rigs = Array.from({ length: layout.DEVICES_MAX }, (_, index) => {
+    return new PciRig({ place: layout.pciPlace(index) });
+  });
+  const bus = new PciBus(rigs.map(({ pci }) => pci));
+  const found: number[] = [];
+  for (let place = 1; place < 256; place++) {
+    const header = mechanism1(bus, ENABLE + place * 0x100 + 0xe, 1);
+    if (header === undefined) continue;
+    found.push(place);
+    assert.is(header, place >= 31 * 8 ? 0x80 : 0, `header type at ${place}`);
+    const ecam = access(bus, MEMORY, layout.PCI_ECAM_BASE + place * 0x1000)!;
+    assert.is(ecam.device, found.length - 1);
+    assert.is(ecam.window.read(ecam.offset, 4), 0x10441af4);
+  }
+  const slots = Array.from({ length: 31 }, (_, i) => (i + 1) * 8);
+  assert.equal(found, [...slots, 31 * 8 + 1]);
+});
+
 test("PciBus has no other functions, no other bus, and nothing while it is not enabled", () => {
   const bus = new PciBus([new PciRig().pci]);
   assert.is(mechanism1(bus, ENABLE + 0x900), undefined, "function 1 of slot 1");

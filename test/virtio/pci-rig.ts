@@ -2,7 +2,7 @@
 
 import { MockRam } from "../../host/testing/mock-ram.js";
 import type { Msi } from "../../host/virtio/msix.js";
-import { PciFunction } from "../../host/virtio/pci.js";
+import { PciFunction, type PciFunctionPlace } from "../../host/virtio/pci.js";
 import { RegisterFile } from "../../host/virtio/registers.js";
 import { RecordingBackend } from "./rig.js";
 
@@ -19,7 +19,11 @@ export class PciRig {
   readonly lines: boolean[] = [];
   readonly places: (number | undefined)[] = [];
 
-  constructor({ queueSizesMax = [64, 64], configBytes = 8 } = {}) {
+  constructor({
+    queueSizesMax = [64, 64],
+    configBytes = 8,
+    place = { gpa: GPA, gsi: GSI } as PciFunctionPlace,
+  } = {}) {
     this.registers = new RegisterFile(this.ram.memory, {
       id: "test0",
       virtioId: 4,
@@ -37,7 +41,7 @@ export class PciRig {
       line: (asserted: boolean) => void this.lines.push(asserted),
       notifyAt: (gpa: number | undefined) => void this.places.push(gpa),
     };
-    this.pci = new PciFunction(this.registers, wires, { gpa: GPA, gsi: GSI });
+    this.pci = new PciFunction(this.registers, wires, place);
   }
 
   close(): void {
