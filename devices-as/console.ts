@@ -153,6 +153,7 @@ class Console extends Device {
     for (let id: u32 = 0; id < PORTS_MAX; id++) {
       const port = this.ports[id];
       if (port == null) continue;
+      port.look();
       this.attend(id, port);
     }
   }

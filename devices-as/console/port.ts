@@ -3,6 +3,7 @@
 // stays where it is: nothing is kept here, so nothing here can grow or get lost.
 
 import {
+  Awaitable,
   Chain,
   Descriptor,
   errnoName,
@@ -32,6 +33,8 @@ export class Port {
   private taken: u32 = 0;
   /** The peer of a connection that the user granted has gone: no other will come. */
   private isGone: bool = false;
+  /** Nobody has the other end of a pseudo-terminal open for now; who opens it wakes the device. */
+  private isAlone: bool = false;
   private hasFailed: bool = false;
 
   /**
@@ -70,6 +73,7 @@ export class Port {
 
   /** Whether somebody is there. */
   get isConnected(): bool {
+    if (this.isAlone) return false;
     const socket = this.socket;
     return socket == null || (socket.connected && !this.isGone);
   }
@@ -81,6 +85,14 @@ export class Port {
     this.pending = 0;
     this.wasConnected = false;
     this.taken = 0;
+  }
+
+  /** Looks whether somebody is there, of those who come and go without a connection. */
+  look(): void {
+    const line = this.source();
+    if (line == null) return;
+    line.look();
+    this.isAlone = line.alone;
   }
 
   /** Looks whether somebody has come to a socket; if not, who comes wakes the device. */
@@ -103,6 +115,10 @@ export class Port {
     } else if (out.again) {
       this.awaitWritable();
       chain.wait();
+    } else if (this.source() != null && this.source()!.alone) {
+      this.isAlone = true; // and to wait until there is room would be to never sleep
+      if (!this.isConsole) return chain.wait();
+      this.taken = 0;
     } else {
       this.lose(out.errno);
       this.taken = 0; // who was to get the rest is gone
@@ -120,6 +136,8 @@ export class Port {
     if (chain.writable == 0) return; // the driver's own doing: nothing fits
     if (!this.isOpen || source == null) return chain.wait();
     if (chain.writeFrom(source, chain.writable) > 0) return; // an error comes again
+    this.isAlone = source.alone;
+    if (this.isAlone) return chain.wait();
     if (!source.again) {
       this.lose(source.errno);
       // A buffer of nothing is the end that a reader sees in the guest, and with it control
@@ -142,10 +160,10 @@ export class Port {
     return this.file != null ? this.file : this.source();
   }
 
-  private source(): Descriptor | null {
+  private source(): Awaitable | null {
     if (this.tty != null) return this.tty;
     const socket = this.socket;
-    return socket != null && this.isConnected ? socket : null;
+    return socket != null && socket.connected && !this.isGone ? socket : null;
   }
 
   private awaitWritable(): void {

@@ -5,6 +5,7 @@ import { attention, FD_FIRST } from "./attention";
 import {
   ERRNO_AGAIN,
   ERRNO_INTR,
+  ERRNO_IO,
   ERRNO_SUCCESS,
   fd_read,
   fd_write,
@@ -88,6 +89,23 @@ export class Awaitable extends Descriptor {
     fd: u32 = source,
   ) {
     super(fd, packets);
+  }
+
+  /**
+   * Whether nobody was at the other end at the last call, and somebody may come: of a
+   * pseudo-terminal that Bulkhead made, as long as nobody has it open. Do not wait for it then:
+   * Device.wake() is called when somebody comes. What was written may be there for who comes next.
+   */
+  get alone(): bool {
+    return this.errno == ERRNO_IO;
+  }
+
+  /** Finds out whether somebody is at the other end (`alone`), of what was granted as it is. */
+  look(): void {
+    this.errno = ERRNO_SUCCESS;
+    if (this.fd != this.source) return;
+    place(IOVEC, 0);
+    this.errno = fd_write(this.fd, IOVEC, 1, COUNT);
   }
 
   /** Has Device.wake() called, once, when there is something to read or the other end is gone. */

@@ -65,6 +65,7 @@ export const ERRNO_SUCCESS: u32 = 0;
 export const ERRNO_AGAIN: u32 = 6;
 export const ERRNO_BADF: u32 = 8;
 export const ERRNO_INTR: u32 = 27;
+export const ERRNO_IO: u32 = 29;
 export const ERRNO_NOTCAPABLE: u32 = 76;
 
 /** `oflags` and `rights` of WASI preview 1. */

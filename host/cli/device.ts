@@ -27,9 +27,24 @@ import {
 } from "./kinds.js";
 import { didYouMean, usageError } from "./usage.js";
 
+/** WHAT of a terminal, or of a peer, that is to be made: a pseudo-terminal of the device's own. */
+const NEW_PTY = "pty";
+
+/** Whether a grant is a pseudo-terminal that is still to be made. */
+export function isNewPty({ kind, what }: GrantSpec): boolean {
+  return what === NEW_PTY && (kind === "tty" || kind === "unix");
+}
+
 /** What --console says, as a --device: `virtio` is the terminal, as in lkvm. */
 export function consoleSpec(text: string): string {
   const [where = "", ...words] = text.split(",");
+  if (where === NEW_PTY) return ["console", `tty=${NEW_PTY}`, ...words].join(",");
+  if (where.startsWith(`${NEW_PTY}:`)) {
+    throw usageError(
+      `Cannot connect a console to "${where}": a pseudo-terminal gets its name when it is made`,
+      `--console pty makes one and prints its name; a file of that name is ./${where}`,
+    );
+  }
   const path = where.replace(/^unix:/, "");
   const key = path === where ? "file" : "unix";
   return ["console", ...(where === "virtio" ? [] : [`${key}=${path}`]), ...words].join(",");
@@ -88,8 +103,10 @@ export function grantFor(id: string, { name, ...asked }: Capability): string {
   return `${id}.${name}=${grantText({ ...asked, what: exampleOf(asked.kind) })}`;
 }
 
-function grantOf(key: GrantKey, what: string): GrantSpec {
-  return { kind: key.kind, what, rights: key.rights };
+function grantOf({ kind, rights }: GrantKey, what: string): GrantSpec {
+  const grant = { kind, what, rights };
+  // Who opens a pseudo-terminal does not connect: to the device it is a peer that is there already.
+  return kind === "unix" && isNewPty(grant) ? { ...grant, rights: ["connect"] } : grant;
 }
 
 function fallbacksOf(kind: Kind): Record<string, GrantSpec> {
@@ -256,6 +273,12 @@ export function parseGrant(text: string): GrantOption {
   if (what === "") throw wrongGrant(asked, `"${text}" names no ${kind}`);
   const fault = faultOfWhat(kind, what);
   if (fault !== undefined) throw wrongGrant(asked, `"${what}": ${fault}`);
+  if (rights.includes("listen") && isNewPty({ kind, what, rights })) {
+    throw wrongGrant(
+      asked,
+      `nobody connects to a pseudo-terminal; a socket "${what}" is ./${what}`,
+    );
+  }
   return { id, name, grant: { kind, what, rights } };
 }
 

@@ -40,6 +40,11 @@ function logLine({ id, text }: Extract<VmEvent, { event: "log" }>): string {
   return id === undefined || text.startsWith(`${id}:`) ? text : `${id}: ${text}`;
 }
 
+/** Where to attach, and for a port which of them that is. */
+function ptyLine({ id, grant, path }: Extract<VmEvent, { event: "pty" }>): string {
+  return `${grant === "tty" ? id : `${id}.${grant}`}: pty ${path}`;
+}
+
 /** One line of text about `event`; undefined for what a reader need not be told. */
 export function describeEvent(event: VmEvent): string | undefined {
   switch (event.event) {
@@ -49,6 +54,8 @@ export function describeEvent(event: VmEvent): string | undefined {
       return `${event.id}: gone: ${event.reason}`;
     case "device-restart":
       return `${event.id}: started again in process ${event.pid}`;
+    case "pty":
+      return ptyLine(event);
     case "log":
       return logLine(event);
     case "guest-exit":

@@ -85,7 +85,7 @@ export const KINDS: Readonly<Record<string, Kind>> = {
         grants: ["tty"],
         kind: "tty",
         rights: ["read", "write"],
-        summary: "a terminal (default: this one, by way of a pseudo-terminal)",
+        summary: "a terminal; pty: a new one (default: this one, by way of a pseudo-terminal)",
       },
       file: {
         grants: ["file"],
@@ -109,7 +109,7 @@ export const KINDS: Readonly<Record<string, Kind>> = {
         grants: ["port1", "port2", "port3", "port4"],
         kind: "unix",
         rights: ["listen"],
-        summary: "unix socket of a port besides the console, up to four",
+        summary: "unix socket of a port besides the console, or pty; up to four",
       },
       name1: { value: "NAME", summary: "name of the first such port in the guest" },
       name2: { value: "NAME", summary: "name of the second" },

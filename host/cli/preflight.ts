@@ -5,6 +5,7 @@ import fs from "node:fs";
 import inspector from "node:inspector";
 import { type ErrorCode, errnoName, VmmError } from "../errors.js";
 import { kindRow, type VmConfig } from "../machine/config.js";
+import { isNewPty } from "./device.js";
 import { formatSize } from "./size.js";
 import { usageError } from "./usage.js";
 
@@ -100,7 +101,9 @@ export function checkFiles(config: Pick<VmConfig, "kernel" | "initrd" | "devices
   if (config.initrd !== undefined) checkFile({ action: "Cannot open initrd", path: config.initrd });
   for (const { id, module, grants } of config.devices) {
     checkModule(id, module);
-    for (const [name, { kind, what, rights }] of Object.entries(grants)) {
+    for (const [name, grant] of Object.entries(grants)) {
+      if (isNewPty(grant)) continue;
+      const { kind, what, rights } = grant;
       const { what: isPath, isMade, isDirectory = false } = kindRow(kind);
       if (isPath !== "PATH" || isMade === true) continue;
       const read = rights.includes("read") ? fs.constants.R_OK : 0;

@@ -116,7 +116,7 @@ function runCommand(commands: Commands, onStatus: (status: number) => void): Com
     .option("--rng", "add a virtio-rng device, as --device rng does")
     .option(
       "--console <spec>",
-      "add a virtio console: virtio (here), unix:PATH or FILE, [,key=value]...",
+      "add a virtio console: virtio (here), pty, unix:PATH or FILE, [,key=value]...",
     )
     .option("--transport <name>", "virtio transport: pci (default for a bzImage) or mmio (ELF)")
     .addOption(

@@ -30,6 +30,11 @@ export interface DeviceConfig {
   options?: Record<string, OptionWord>;
   isolation: Isolation;
   seccomp: SeccompMode;
+  /**
+   * Descriptors that can be read when the device shall look again at what it was granted; what is
+   * read there means nothing. They stay the caller's.
+   */
+  wakeFds?: number[];
 }
 
 export interface VmConfig {
@@ -101,6 +106,8 @@ export type VmEvent = { time: number } & (
     }
   | { event: "device-exit"; id: string; reason: string }
   | { event: "device-restart"; id: string; pid: number }
+  /** Where a grant leads that is a pseudo-terminal of its own. */
+  | { event: "pty"; id: string; grant: string; path: string }
   | { event: "guest-exit"; reason: GuestExitReason; detail?: string }
   | { event: "serial"; text: string }
   | { event: "log"; level: "info" | "warning"; id?: string; text: string }

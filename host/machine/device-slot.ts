@@ -123,6 +123,7 @@ export class DeviceSlot {
       manifest: this.#manifest,
       notifyFds: this.#notify.map((notify) => notify.fd),
       interruptFd: this.#interrupt.fd,
+      wakeFds: this.config.wakeFds ?? [],
     };
   }
 

@@ -1,6 +1,7 @@
 // One device in the I/O worker: its registers, and the channel to where its code runs.
 
-import { close } from "../ffi/libc.js";
+import { close, read } from "../ffi/libc.js";
+import { Mapping } from "../ffi/memory.js";
 import type { InlineChannel } from "../runtime/inline.js";
 import type { GrantedFd } from "../sandbox/grants.js";
 import { cpuMsOf, hasUnread, Watchdog } from "../sandbox/watchdog.js";
@@ -27,6 +28,9 @@ import type { Shared } from "./shared.js";
  * others.
  */
 const INLINE_MESSAGES_MAX = 64;
+
+/** Read at a time of what only says that there is something; the rest is read the next time. */
+const NEWS_BYTES = 4096;
 
 /** Why a device is ended that leaves a vCPU waiting; it is looked for when there is time to. */
 const CONFIG_OVERDUE = `no answer to a write of its config space in ${CONFIG_ANSWER_MS_MAX} ms`;
@@ -97,6 +101,7 @@ export class IoDevice {
     for (const [queue, fd] of data.notifyFds.entries()) {
       this.#epoll.add(fd, EPOLLIN | EPOLLET, () => this.#kick(queue));
     }
+    for (const fd of data.wakeFds) this.#epoll.add(fd, EPOLLIN, () => this.#lookAgain(fd));
   }
 
   attachSocket({ socketFd: fd, pid, seccomp }: AttachProcess): void {
@@ -138,6 +143,15 @@ export class IoDevice {
     else result = window.read(offset, bytes);
     this.#settle();
     return result;
+  }
+
+  /** Takes what can be read from a descriptor that wakes the device, and wakes it. */
+  #lookAgain(fd: number): void {
+    const news = Mapping.anonymous(NEWS_BYTES);
+    read(fd, news.address, news.bytes);
+    news.close();
+    this.#link.wake();
+    this.#settle();
   }
 
   #kick(queue: number): void {

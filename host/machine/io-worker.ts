@@ -32,6 +32,8 @@ export interface IoDeviceData {
   notifyFds: number[];
   /** Signalled to interrupt the guest. */
   interruptFd: number;
+  /** Can be read when the device shall look again at what it was granted. */
+  wakeFds: number[];
 }
 
 export interface IoWorkerData {

@@ -39,7 +39,46 @@ function failed(cause: unknown): Error {
   return new VmmError("ERR_SYSCALL", message, { cause });
 }
 
-/** Both ends are this process's; the bytes go through as they are. */
+function makeRaw(slave: number): void {
+  const termios = Mapping.anonymous(TERMIOS.bytes);
+  checked(ioctl(slave, IOCTL.TCGETS, termios.address), "ioctl(TCGETS)", "reading its mode");
+  const { view } = termios;
+  for (const flags of [TERMIOS.c_iflag, TERMIOS.c_oflag, TERMIOS.c_lflag]) {
+    view.setUint32(flags, 0, true);
+  }
+  view.setUint8(TERMIOS.VTIME, 0);
+  view.setUint8(TERMIOS.VMIN, 1);
+  checked(ioctl(slave, IOCTL.TCSETS, termios.address), "ioctl(TCSETS)", "setting its mode");
+  termios.close();
+}
+
+/** Both ends of a pseudo-terminal, and the name of the slave. */
+export interface Pair {
+  /** Reading and writing do not wait. */
+  master: number;
+  slave: number;
+  path: string;
+}
+
+/** Makes a pair, in raw mode: the bytes go through as they are. ERR_SYSCALL. */
+export function openPair(): Pair {
+  try {
+    const master = openSync("/dev/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK);
+    const zero = Mapping.anonymous(4);
+    checked(ioctl(master, IOCTL.TIOCSPTLCK, zero.address), "ioctl(TIOCSPTLCK)", "unlocking");
+    zero.close();
+    // By descriptor: its name may be one in another mount of devpts.
+    const flags = O_RDWR | O_NOCTTY | FCNTL.O_CLOEXEC;
+    const opened = ioctl(master, IOCTL.TIOCGPTPEER, flags);
+    const slave = checked(opened, "ioctl(TIOCGPTPEER)", "opening the other end");
+    makeRaw(slave);
+    return { master, slave, path: readlinkSync(`/proc/self/fd/${slave}`) };
+  } catch (cause) {
+    throw failed(cause);
+  }
+}
+
+/** Both ends are this process's. */
 export class Pty {
   /** The end that the VMM reads and writes; neither waits. */
   readonly #master: number;
@@ -48,41 +87,15 @@ export class Pty {
   /** Name of the slave, by which it is granted. */
   readonly path: string;
 
-  private constructor(master: number, slave: number) {
+  private constructor({ master, slave, path }: Pair) {
     this.#master = master;
     this.#slave = slave;
-    this.path = readlinkSync(`/proc/self/fd/${slave}`);
+    this.path = path;
   }
 
-  /** Makes a pair, in raw mode. */
+  /** Makes a pair. */
   static open(): Pty {
-    try {
-      const master = openSync("/dev/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK);
-      const zero = Mapping.anonymous(4);
-      checked(ioctl(master, IOCTL.TIOCSPTLCK, zero.address), "ioctl(TIOCSPTLCK)", "unlocking");
-      zero.close();
-      // By descriptor: its name may be one in another mount of devpts.
-      const flags = O_RDWR | O_NOCTTY | FCNTL.O_CLOEXEC;
-      const slave = ioctl(master, IOCTL.TIOCGPTPEER, flags);
-      const pty = new Pty(master, checked(slave, "ioctl(TIOCGPTPEER)", "opening the other end"));
-      pty.#makeRaw();
-      return pty;
-    } catch (cause) {
-      throw failed(cause);
-    }
-  }
-
-  #makeRaw(): void {
-    const termios = Mapping.anonymous(TERMIOS.bytes);
-    checked(ioctl(this.#slave, IOCTL.TCGETS, termios.address), "ioctl(TCGETS)", "reading its mode");
-    const { view } = termios;
-    for (const flags of [TERMIOS.c_iflag, TERMIOS.c_oflag, TERMIOS.c_lflag]) {
-      view.setUint32(flags, 0, true);
-    }
-    view.setUint8(TERMIOS.VTIME, 0);
-    view.setUint8(TERMIOS.VMIN, 1);
-    checked(ioctl(this.#slave, IOCTL.TCSETS, termios.address), "ioctl(TCSETS)", "setting its mode");
-    termios.close();
+    return new Pty(openPair());
   }
 
   /** Gives it the size of another terminal. */

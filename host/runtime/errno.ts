@@ -19,6 +19,7 @@ export function wasiErrno(name: string): number {
 }
 
 export const ERRNO_SUCCESS = 0;
+export const ERRNO_AGAIN = wasiErrno("AGAIN");
 export const ERRNO_BADF = wasiErrno("BADF");
 export const ERRNO_FAULT = wasiErrno("FAULT");
 export const ERRNO_INVAL = wasiErrno("INVAL");

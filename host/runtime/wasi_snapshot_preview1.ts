@@ -18,6 +18,7 @@ import type { Manifest } from "../sandbox/manifest.js";
 import { CLOCK_MONOTONIC, CLOCK_REALTIME, nanosecondsOf } from "./clock.js";
 import { DirectoryCalls, Listing, openFlagsOf, writes } from "./directory-calls.js";
 import {
+  ERRNO_AGAIN,
   ERRNO_BADF,
   ERRNO_FAULT,
   ERRNO_INVAL,
@@ -31,6 +32,7 @@ import { FILESTAT_BYTES, Stat, sync, truncate, Winsize, writeFilestat } from "./
 import type { ImportedCall, Say, World } from "./instance.js";
 import type { LinearMemory } from "./linear-memory.js";
 import { LOG_WRITE_BYTES_MAX, ModuleLog } from "./log.js";
+import { OtherEnd } from "./other-end.js";
 import { accept, closeConnection } from "./socket-calls.js";
 
 /** Bytes that one call moves at most: a larger one is cut short, which every caller must expect. */
@@ -61,12 +63,15 @@ interface OpenFile {
   /** Of an opened directory, once it was asked what it holds. */
   listing?: Listing;
   isTerminal: boolean;
+  /** Somebody is at its other end, or nobody. */
+  hasOtherEnd: boolean;
 }
 
 /** What came of a granted descriptor: a connection, or a file of a directory. */
 function openedFrom({ onOpened }: OpenFile, fd: number): OpenFile {
   const none = new Set<string>();
-  return { fd, functions: onOpened, onOpened: none, deviceBytes: 0, isTerminal: false };
+  const plain = { deviceBytes: 0, isTerminal: false, hasOtherEnd: false };
+  return { fd, functions: onOpened, onOpened: none, ...plain };
 }
 
 /** The world of a device: the descriptors that it was granted and nothing else. */
@@ -92,6 +97,7 @@ export class GrantedFiles implements World {
   readonly #random: OpenFile | undefined;
   readonly #stat = new Stat();
   readonly #winsize = new Winsize();
+  readonly #otherEnd = new OtherEnd();
 
   constructor(manifest: Manifest, grants: readonly GrantedFd[]) {
     for (const { name, kind, rights, fd, clock, deviceBytes = 0 } of grants) {
@@ -100,7 +106,8 @@ export class GrantedFiles implements World {
       const onOpened = functionsOn("opened", { kind, rights });
       const functions = functionsOn("grant", { kind, rights });
       const isTerminal = kind === "tty";
-      const file = { fd, functions, onOpened, deviceBytes, isTerminal };
+      const hasOtherEnd = isTerminal || kind === "unix";
+      const file = { fd, functions, onOpened, deviceBytes, isTerminal, hasOtherEnd };
       this.#files[wasiFdOf(manifest, name)] = file;
     }
     this.#connectionFdFirst = WASI_FD_FIRST + manifest.capabilities.length;
@@ -176,7 +183,13 @@ export class GrantedFiles implements World {
   fd_write(fd: number, iovs: number, count: number, nwritten: number): number {
     if (fd === STDERR) return this.#logged(iovs, count, nwritten);
     const refused = this.#use(fd, "fd_write") || this.#place(iovs, count) || this.#check(nwritten);
-    return refused || this.#finish(write(this.#fd, this.#address, this.#bytes), nwritten);
+    if (refused) return refused;
+    const moved = write(this.#fd, this.#address, this.#bytes);
+    const errno = this.#finish(moved, nwritten);
+    // Where nothing moved, is there no room for it, or nobody to read it?
+    if (moved > 0 || !this.#files[fd]!.hasOtherEnd) return errno;
+    if (errno !== ERRNO_SUCCESS && errno !== ERRNO_AGAIN) return errno;
+    return this.#otherEnd.isGone(this.#fd) ? ERRNO_IO : errno;
   }
 
   fd_pread(fd: number, iovs: number, count: number, offset: bigint, nread: number): number {

@@ -43,13 +43,13 @@ export interface GrantSpec {
   /** For a file, its path; grant-kinds.ts has the others. */
   what: string;
   rights: Right[];
+  /** A descriptor of this process that is to be used, instead of opening WHAT. */
+  held?: number;
 }
 
 /** A grant that a capability of the manifest asked for. */
 export interface ResolvedGrant extends GrantSpec {
   name: string;
-  /** A descriptor of this process that is to be used, instead of opening WHAT. */
-  held?: number;
 }
 
 /** A grant as a device process holds it: an open descriptor, or NO_FD. */
@@ -174,8 +174,9 @@ export function fdsOf(granted: readonly { fd: number }[]): number[] {
   return granted.map(({ fd }) => fd).filter((fd) => fd !== NO_FD);
 }
 
-function resolve(capability: Capability, { kind, what, rights }: GrantSpec): ResolvedGrant {
+function resolve(capability: Capability, spec: GrantSpec): ResolvedGrant {
   const { name } = capability;
+  const { kind, what, rights } = spec;
   if (kind !== capability.kind) {
     throw grantError(
       `Cannot grant ${name}=${kind}:${what}: the device asks for ${capability.kind}`,
@@ -188,7 +189,7 @@ function resolve(capability: Capability, { kind, what, rights }: GrantSpec): Res
   }
   if (rights.length === 0) throw grantError(`Cannot grant ${name}: without any right`);
   const fault = faultOfWhat(kind, what);
-  if (fault === undefined) return { name, kind, what, rights };
+  if (fault === undefined) return { ...spec, name };
   throw grantError(
     `Cannot grant ${name}=${kind}:${what}: ${fault}, try ${formsOf(kind).join(" or ")}`,
   );

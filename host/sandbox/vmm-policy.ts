@@ -5,9 +5,20 @@
 
 import { MAP_ANONYMOUS, MAP_FIXED, MAP_NORESERVE, MAP_PRIVATE } from "../ffi/memory.js";
 import { SECCOMP_IOCTL_NOTIF_RECV, SECCOMP_IOCTL_NOTIF_SEND } from "./denial.js";
+import { kindRow } from "./grant-kinds.js";
 import { callsOf, type GrantedFd, NO_FD, WASI_MODULE } from "./grants.js";
 import { FCNTL, IOCTL, SIGNAL, WAIT } from "./linux.js";
-import { allow, fd, grantedRule, is, masked, oneOf, type Policy, type Rule } from "./policy.js";
+import {
+  allow,
+  exactly,
+  fd,
+  grantedRule,
+  is,
+  masked,
+  oneOf,
+  type Policy,
+  type Rule,
+} from "./policy.js";
 import type { ImportedFunction } from "./sections.js";
 
 /** sys/socket.h, asm-generic/socket.h */
@@ -130,6 +141,12 @@ function descriptorRules(): Rule[] {
   ];
 }
 
+/** Which descriptor is asked about is in memory, where no filter looks. */
+function otherEndRules(name: string, { kind }: GrantedFd): Rule[] {
+  if (kindRow(kind).isAwaitable !== true) return [];
+  return [allow("ppoll", `${name}: is somebody at its other end?`, is(1, 1), exactly(3, [0]))];
+}
+
 function inlineRules({ id, grants, imports }: InlineDevice): Rule[] {
   const wasi = imports.filter(({ module }) => module === WASI_MODULE);
   const imported = new Set(wasi.map(({ name }) => name));
@@ -138,6 +155,7 @@ function inlineRules({ id, grants, imports }: InlineDevice): Rule[] {
     const name = `${id}.${grant.name}`;
     return [
       allow("lseek", `${name}: its next instance begins at the start`, fd(0, grant.fd)),
+      ...otherEndRules(name, grant),
       // What a connection needs, whose descriptor nobody can know, the VMM does anyway.
       ...callsOf(grant, imported)
         .filter(({ onOpened = false }) => !onOpened)

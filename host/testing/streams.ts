@@ -12,6 +12,7 @@ import { type Bytes, bytesOf, type Grant } from "./grants.js";
 export const STREAM_BYTES_MAX = 256 * 1024;
 
 const ERRNO_AGAIN = wasiErrno("AGAIN");
+const ERRNO_IO = wasiErrno("IO");
 const ERRNO_PIPE = wasiErrno("PIPE");
 
 /** The test's end of a stream of bytes. */
@@ -20,6 +21,7 @@ export class Peer {
   #sent = new Uint8Array(0);
   #written = new Uint8Array(0);
   #hasEnded = false;
+  #isAway = false;
   #wasClosed = false;
   #changed = () => {};
   /** What the device reads as the size of this: rows << 16 | columns of a terminal. */
@@ -45,6 +47,17 @@ export class Peer {
     this.#changed();
   }
 
+  /** Leaves, and may come back: as who closes the slave of a pseudo-terminal. */
+  leave(): void {
+    this.#isAway = true;
+    this.#changed();
+  }
+
+  /** Comes back; the device looks when it is told to: DeviceUnderTest.lookAgain(). */
+  come(): void {
+    this.#isAway = false;
+  }
+
   /** Whether the device closed its end. */
   get closed(): boolean {
     return this.#wasClosed;
@@ -56,8 +69,8 @@ export class Peer {
     return new PeerDescriptor({
       read: (into) => this.#read(into),
       write: (from) => this.#write(from),
-      isReadable: () => this.#sent.length > 0 || this.#hasEnded,
-      isWritable: () => this.#written.length < STREAM_BYTES_MAX || this.#hasEnded,
+      isReadable: () => this.#sent.length > 0 || this.#hasEnded || this.#isAway,
+      isWritable: () => this.#written.length < STREAM_BYTES_MAX || this.#hasEnded || this.#isAway,
       size: () => this.shape,
       close: () => {
         this.#wasClosed = true;
@@ -66,6 +79,7 @@ export class Peer {
   }
 
   #read(into: Uint8Array): number {
+    if (this.#sent.length === 0 && this.#isAway) return -ERRNO_IO;
     if (this.#sent.length === 0) return this.#hasEnded ? 0 : -ERRNO_AGAIN;
     const part = this.#sent.subarray(0, into.length);
     into.set(part);
@@ -76,6 +90,7 @@ export class Peer {
   #write(from: Uint8Array): number {
     if (this.#hasEnded) return -ERRNO_PIPE;
     const room = STREAM_BYTES_MAX - this.#written.length;
+    if (this.#isAway && (room === 0 || from.length === 0)) return -ERRNO_IO;
     if (room === 0 && from.length > 0) return -ERRNO_AGAIN;
     const part = from.subarray(0, room);
     this.#written = joined(this.#written, part);

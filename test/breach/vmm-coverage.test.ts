@@ -9,19 +9,15 @@ import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { vmmPolicy } from "../../host/machine/confine.js";
-import { importsOf, WASI_MODULE } from "../../host/sandbox/grants.js";
 import { unknownOf } from "./process/exercise.js";
 import { REFUSED_FIRST } from "./process/variant.js";
-import { DONE_BY_NODE, type Report } from "./support/vmm-exerciser.js";
+import { DONE_BY_NODE, inlineDevice, type Report } from "./support/vmm-exerciser.js";
 
 const EXERCISER = fileURLToPath(new URL("./support/vmm-exerciser.js", import.meta.url));
 
-const imports = importsOf("file", ["read", "write"]).map((name) => ({ module: WASI_MODULE, name }));
-const rights: ("read" | "write")[] = ["read", "write"];
-const grants = [{ name: "data", kind: "file" as const, rights, fd: 40 }];
-/** As the exerciser's, but for its pid and its descriptor. */
+/** As the exerciser's, but for its pid and its descriptors. */
 const { rules } = vmmPolicy({
-  inline: [{ id: "inline0", grants, imports }],
+  inline: [inlineDevice({ data: 40, line: 41 })],
   transport: "pci",
 }).policy;
 

@@ -257,6 +257,59 @@ test("console on a connection that is gone, or a terminal that hung up, goes on"
   }
 });
 
+test("console on a pseudo-terminal that nobody has open goes on, and fills it", () => {
+  const line = tty();
+  line.leave();
+  const { device } = open({ tty: line });
+  const typed = device.post(RECEIVEQ, "", 10);
+  const bytes = pattern(STREAM_BYTES_MAX);
+  device.request(TRANSMITQ, bytes);
+  device.request(TRANSMITQ, "there is no room for this");
+  assert.not.ok(typed.done);
+  line.come();
+  device.lookAgain();
+  assert.ok(Buffer.from(line.take()).equals(bytes));
+  device.request(TRANSMITQ, "login: ");
+  assert.is(textOf(line.take()), "login: ");
+  line.push("root");
+  assert.is(textOf(typed.reply), "root");
+});
+
+test("console waits for a slow reader of a pseudo-terminal, and no more when he leaves", () => {
+  const line = tty();
+  const { device } = open({ tty: line });
+  const waits = device.post(TRANSMITQ, pattern(STREAM_BYTES_MAX + 1));
+  assert.not.ok(waits.done);
+  line.push("typed before he left");
+  line.leave();
+  assert.ok(waits.done);
+  assert.is(textOf(device.request(RECEIVEQ, "", 10)), "typed befo");
+});
+
+test("a port on a pseudo-terminal waits until somebody opens it, and tells when he leaves", () => {
+  const line = socket();
+  line.leave();
+  const device = withPort1({ tty: tty(), port1: line });
+  assert.equal(
+    told(device).filter(([id, event]) => id === 1 && event === PORT_OPEN),
+    [],
+  );
+  const bytes = pattern(STREAM_BYTES_MAX + 5);
+  const early = device.post(TRANSMITQ1, bytes);
+  assert.not.ok(early.done);
+  line.come();
+  device.lookAgain();
+  assert.equal(told(device), [[1, PORT_OPEN, 1]]);
+  assert.ok(Buffer.concat([line.take(), line.take()]).equals(bytes));
+  assert.ok(early.done);
+  const buffer = device.post(RECEIVEQ1, "", 10);
+  line.push("answer");
+  assert.is(textOf(buffer.reply), "answer");
+  device.post(RECEIVEQ1, "", 10);
+  line.leave();
+  assert.equal(told(device), [[1, PORT_OPEN, 0]]);
+});
+
 test("console waits for a slow reader, and no byte is lost or doubled", () => {
   const terminal = tty();
   const { device } = open({ tty: terminal });

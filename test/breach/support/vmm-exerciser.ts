@@ -1,13 +1,14 @@
 // A process that confines itself as a VMM does and then makes a call for every rule of its policy,
 // or, in "misses", is refused every near miss. It prints what they led to as JSON.
 
-import { openSync, writeSync } from "node:fs";
+import { constants, openSync, writeSync } from "node:fs";
 import { Worker } from "node:worker_threads";
 import { _exit } from "../../../host/ffi/libc.js";
 import { prepareConfinement, vmmPolicy } from "../../../host/machine/confine.js";
 import { compilePolicy } from "../../../host/sandbox/bpf.js";
 import { importsOf, WASI_MODULE } from "../../../host/sandbox/grants.js";
 import type { Policy } from "../../../host/sandbox/policy.js";
+import type { InlineDevice } from "../../../host/sandbox/vmm-policy.js";
 import { allowedArguments, holds, nearMisses } from "../process/exercise.js";
 import { Native } from "../process/native.js";
 import { harmless, install } from "../process/variant.js";
@@ -21,12 +22,23 @@ export interface Report {
   missed: number[][];
 }
 
-/** An inline device with everything that a file can be granted with. */
-function inlineDevice() {
+/** An inline device with all rights to a file, and with a peer. */
+export function inlineDevice(fds: { data: number; line: number }): InlineDevice {
   const rights: ("read" | "write")[] = ["read", "write"];
-  const grant = { name: "data", kind: "file" as const, rights, fd: openSync("/dev/zero", "r+") };
-  const imports = importsOf("file", rights).map((name) => ({ module: WASI_MODULE, name }));
-  return { id: "inline0", grants: [grant], imports };
+  const imported = new Set([...importsOf("file", rights), ...importsOf("unix", ["connect"])]);
+  return {
+    id: "inline0",
+    grants: [
+      { name: "data", kind: "file", rights, fd: fds.data },
+      { name: "line", kind: "unix", rights: ["connect"], fd: fds.line },
+    ],
+    imports: [...imported].map((name) => ({ module: WASI_MODULE, name })),
+  };
+}
+
+function opened(): InlineDevice {
+  const flags = constants.O_RDWR | constants.O_NOCTTY | constants.O_NONBLOCK;
+  return inlineDevice({ data: openSync("/dev/zero", "r+"), line: openSync("/dev/ptmx", flags) });
 }
 
 /** A thread that is there before the filter and ends under it. */
@@ -60,7 +72,7 @@ function hits(native: Native, policy: Policy): number[] {
 }
 
 async function exercise(): Promise<Report> {
-  const inline = [inlineDevice()];
+  const inline = [opened()];
   const { policy } = vmmPolicy({ inline, transport: "pci" });
   const native = new Native();
   let handled = 0;
@@ -74,7 +86,7 @@ async function exercise(): Promise<Report> {
 }
 
 function miss(): Report {
-  const { policy } = vmmPolicy({ inline: [inlineDevice()], transport: "pci" });
+  const { policy } = vmmPolicy({ inline: [opened()], transport: "pci" });
   const native = new Native();
   const calls = policy.rules.map((rule) => {
     native.reset();
