@@ -5,9 +5,10 @@
 import { strict as assert } from "node:assert";
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { checked, close, eventfd, read, recv, sendmsg, syscall } from "../../host/ffi/libc.js";
+import { checked, close, recv, sendmsg, syscall } from "../../host/ffi/libc.js";
 import { Mapping } from "../../host/ffi/memory.js";
 import { IOVEC, MSG, MSGHDR, SOL_SOCKET } from "../../host/ffi/socket.js";
+import { EPOLLET, EPOLLIN, Epoll } from "../../host/machine/epoll.js";
 import { EventFd } from "../../host/machine/eventfd.js";
 import { syscallNumber } from "../../host/sandbox/syscalls.js";
 import {
@@ -120,13 +121,14 @@ export interface VhostUserOptions {
 export class VhostUserDisk implements DiskPath {
   readonly #control: Control;
   readonly #kick = EventFd.create();
-  /** Read until it blocks: one call a wake-up, and no epoll. */
-  readonly #callFd = checked(eventfd(0, 0), "eventfd", "Cannot make an eventfd");
-  readonly #count = Mapping.anonymous(8);
+  readonly #call = EventFd.create();
+  readonly #epoll = new Epoll();
   readonly #polls: boolean;
 
   constructor({ ram, socket, features, polls = false }: VhostUserOptions) {
     this.#polls = polls;
+    // Edge-triggered: as in our I/O worker, an eventfd is not read, and a wake-up is one call.
+    this.#epoll.add(this.#call.fd, EPOLLIN | EPOLLET, () => {});
     this.#control = new Control(socket);
     const { address } = ram.mapping;
     const control = this.#control;
@@ -141,7 +143,7 @@ export class VhostUserDisk implements DiskPath {
     );
     control.send(SET_VRING_ADDR, [pair(0, 0), desc!, used!, avail!, 0]);
     control.send(SET_VRING_BASE, [pair(0, 0)]);
-    control.send(SET_VRING_CALL, [0], this.#callFd);
+    control.send(SET_VRING_CALL, [0], this.#call.fd);
     control.send(SET_VRING_KICK, [0], this.#kick.fd);
   }
 
@@ -150,16 +152,15 @@ export class VhostUserDisk implements DiskPath {
   }
 
   wait(): void {
-    if (this.#polls) return;
-    read(this.#callFd, this.#count.address, 8);
+    if (!this.#polls) this.#epoll.wait();
   }
 
   close(): void {
     this.#control.ask(GET_VRING_BASE, [pair(0, 0)]); // the daemon is done with the memory then
     this.#control.close();
     this.#kick.close();
-    close(this.#callFd);
-    this.#count.close();
+    this.#call.close();
+    this.#epoll.close();
   }
 }
 
