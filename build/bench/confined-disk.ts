@@ -76,7 +76,7 @@ export class ConfinedDisk implements DiskPath {
     const notifyFds = this.#doorbells.map(({ fd }) => fd);
     return new IoDevice(
       0,
-      { id: "blk0", manifest, notifyFds, interruptFd: this.#interrupt.fd },
+      { id: "blk0", manifest, notifyFds, wakeFds: [], interruptFd: this.#interrupt.fd },
       host,
     );
   }
