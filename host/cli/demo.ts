@@ -154,7 +154,7 @@ export async function demo(options: DemoOptions): Promise<number> {
   checkDebugger(config);
   checkFiles(config);
   const measurements = new Measurements();
-  const sink: EventSink = options.json === true ? jsonSink : textSink;
+  const sink: EventSink = options.json === true ? jsonSink : textSink(config);
   const status = await runSession(config, {
     input: false,
     beforeRun: async (vm) => {

@@ -1,6 +1,6 @@
 // Events of the machine → lines for a reader or JSON objects for a program.
 
-import type { GuestExitReason, VmEvent } from "../machine/config.js";
+import type { DeviceConfig, GuestExitReason, VmEvent } from "../machine/config.js";
 import { paint, printable, STDERR, STDOUT, say, sayJson } from "./output.js";
 
 /** Takes each event as it happens. */
@@ -22,17 +22,26 @@ function plural(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? "" : "s"}`;
 }
 
-function deviceReadyLine(event: DeviceReady): string {
+/** What a device was granted: `image=disk.img (file, read, write)`. */
+function grantedText(grants: DeviceConfig["grants"]): string {
+  const each = Object.entries(grants).map(([name, { kind, what, rights }]) => {
+    return `${name}=${what} (${[kind, ...rights].join(", ")})`;
+  });
+  return each.join(", ") || "nothing";
+}
+
+/** What was granted to whom, and how that is confined. */
+function deviceReadyLine(event: DeviceReady, grants: DeviceConfig["grants"]): string {
   const { id, pid, isolation } = event;
-  if (isolation === "inline") return `${id}: inside the VMM process, not confined`;
+  const granted = `${id}: ${grantedText(grants)} →`;
+  if (isolation === "inline") return `${granted} inside the VMM process, not confined`;
   const parts = [
     event.syscalls === null ? "no filter" : plural(event.syscalls, "system call"),
     plural(event.fds, "descriptor"),
     `${event.wxPages} W+X pages`,
-    `${event.startMs.toFixed(0)} ms`,
   ];
   const lacks = event.weak === undefined ? "" : `\nweak sandbox, without: ${event.weak.join(", ")}`;
-  return `${id}: confined in process ${pid}: ${parts.join(", ")}${lacks}`;
+  return `${granted} process ${pid}: ${parts.join(", ")}${lacks}`;
 }
 
 /** A line of the log, which names its device once. */
@@ -45,11 +54,18 @@ function ptyLine({ id, grant, path }: Extract<VmEvent, { event: "pty" }>): strin
   return `${grant === "tty" ? id : `${id}.${grant}`}: pty ${path}`;
 }
 
-/** One line of text about `event`; undefined for what a reader need not be told. */
-export function describeEvent(event: VmEvent): string | undefined {
+/**
+ * One line of text about `event`; undefined for what a reader need not be told.
+ *
+ * @param grants what the device of the event was granted, if it is of one
+ */
+export function describeEvent(
+  event: VmEvent,
+  grants: DeviceConfig["grants"] = {},
+): string | undefined {
   switch (event.event) {
     case "device-ready":
-      return deviceReadyLine(event);
+      return deviceReadyLine(event, grants);
     case "device-exit":
       return `${event.id}: gone: ${event.reason}`;
     case "device-restart":
@@ -75,14 +91,29 @@ function styleOf(event: VmEvent): "red" | "yellow" | "dim" {
   return event.event === "log" && event.level === "warning" ? "yellow" : "dim";
 }
 
+/** What --quiet leaves out: a device that is as it should be. */
+function isCalm(event: VmEvent): boolean {
+  return event.event === "device-ready" && event.weak === undefined;
+}
+
+export interface TextOptions {
+  /** Of the VM whose events come. */
+  devices: readonly DeviceConfig[];
+  quiet?: boolean;
+}
+
 /** Prints the guest's serial output on stdout, and a line for each other event on stderr. */
-export const textSink: EventSink = (event) => {
-  if (event.event === "serial") say(STDOUT, event.text);
-  const line = describeEvent(event);
-  if (line === undefined) return;
-  const text = printable(line).replaceAll("\n", "\n  ");
-  say(STDERR, `${paint(STDERR, styleOf(event), `# ${text}`)}\n`);
-};
+export function textSink({ devices, quiet = false }: TextOptions): EventSink {
+  const grants = new Map(devices.map((device) => [device.id, device.grants]));
+  return (event) => {
+    if (event.event === "serial") say(STDOUT, event.text);
+    if (quiet && isCalm(event)) return;
+    const line = describeEvent(event, grants.get("id" in event ? (event.id ?? "") : ""));
+    if (line === undefined) return;
+    const text = printable(line).replaceAll("\n", "\n  ");
+    say(STDERR, `${paint(STDERR, styleOf(event), `# ${text}`)}\n`);
+  };
+}
 
 /** Prints each event as one JSON object a line on stdout. */
 export const jsonSink: EventSink = (event) => {

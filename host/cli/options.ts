@@ -36,6 +36,7 @@ export interface RunOptions extends ConfinementOptions {
   transport?: string;
   serial?: string;
   json?: boolean;
+  quiet?: boolean;
   debugExit?: boolean;
   onDeviceFailure: string;
 }

@@ -129,6 +129,7 @@ function runCommand(commands: Commands, onStatus: (status: number) => void): Com
   return addConfinement(command)
     .optionsGroup("Output options:")
     .option("--serial <file>", "write the guest's serial output to a file")
+    .option("-q, --quiet", "do not say what was granted to which device")
     .option("--json", "print events as JSON, one object a line")
     .option("--debug-exit", "let a write to port 0x501 end the guest, as in QEMU")
     .addHelpText("after", RUN_EXAMPLES)

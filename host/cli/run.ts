@@ -70,7 +70,9 @@ export async function run(kernel: string | undefined, options: RunOptions): Prom
   checkFiles(config);
   checkMemory(config);
   if (options.serial !== undefined) config.serialFd = openSerial(options.serial);
-  const onEvent = options.json === true ? jsonSink : textSink;
+  const { devices } = config;
+  const quiet = options.quiet === true;
+  const onEvent = options.json === true ? jsonSink : textSink({ devices, quiet });
   const console = await consoleOf(config, options);
   const ptys = await ptysOf(config, onEvent);
   try {

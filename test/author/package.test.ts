@@ -153,8 +153,8 @@ testInstalled("the new device runs in a guest with npm start", () => {
   const { status, stdout, stderr } = run(coin, "npm", "start");
   assert.is(status, 0, stdout + stderr);
   assert.match(stdout, /1 passed, 0 failed: PASS/);
-  assert.match(stderr, /coin0: confined in process \d+/);
-  note(`npm start of a new device: ${/coin0: confined.*/.exec(stderr)?.[0]}`);
+  assert.match(stderr, /coin0: source=\S+ \(file, read\) → process \d+/);
+  note(`npm start of a new device: ${/coin0: source.*/.exec(stderr)?.[0]}`);
 });
 
 test.run();

@@ -2,6 +2,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { describeEvent } from "../../host/cli/events.js";
 import { printable } from "../../host/cli/output.js";
+import type { DeviceConfig } from "../../host/machine/config.js";
 
 const READY = {
   time: 0,
@@ -15,9 +16,15 @@ const READY = {
   startMs: 38.4,
 } as const;
 
-test("describeEvent() says how a device is confined", () => {
-  const text = "10 system calls, 6 descriptors, 0 W+X pages, 38 ms";
-  assert.is(describeEvent(READY), `rng0: confined in process 42: ${text}`);
+test("describeEvent() says what was granted to which device, and how it is confined", () => {
+  const confined = "process 42: 10 system calls, 6 descriptors, 0 W+X pages";
+  assert.is(describeEvent(READY), `rng0: nothing → ${confined}`);
+  const grants: DeviceConfig["grants"] = {
+    image: { kind: "file", what: "disk.img", rights: ["read", "write"] },
+    time: { kind: "clock", what: "monotonic", rights: ["read"] },
+  };
+  const granted = "image=disk.img (file, read, write), time=monotonic (clock, read)";
+  assert.is(describeEvent(READY, grants), `rng0: ${granted} → ${confined}`);
 });
 
 test("describeEvent() says when there is no filter, and when a device is not confined", () => {

@@ -28,9 +28,34 @@ guestTest("bulkhead run shows the guest's serial output and leaves with status 0
   const { status, stdout, stderr } = bulkhead(["run", ENTROPY_GUEST, "--rng"]);
   assert.match(stdout, /^entropy guest, entered by /);
   assert.match(stdout, "1 passed, 0 failed: PASS");
-  assert.match(stderr, /^# rng0: confined in process \d+: \d+ system calls, /m);
+  const granted =
+    /^# rng0: source=\/dev\/urandom \(file, read\) → process \d+: \d+ system calls, /m;
+  assert.match(stderr, granted);
   assert.match(stderr, /^# the guest powered off$/m);
   assert.is(status, 0);
+});
+
+guestTest("bulkhead run says what it granted to whom before the guest's first word", () => {
+  const both = 'exec "$@" 2>&1';
+  const devices = ["--rng", "--device", "rng,source=/dev/random"];
+  const { stdout } = bulkhead(["run", ENTROPY_GUEST, ...devices], { shell: both });
+  const lines = stdout.split("\n");
+  assert.equal(
+    lines
+      .slice(0, 2)
+      .map((line) => line.slice(0, line.indexOf("→")))
+      .sort(),
+    ["# rng0: source=/dev/urandom (file, read) ", "# rng1: source=/dev/random (file, read) "],
+  );
+  assert.match(lines[2]!, /^entropy guest, entered by /);
+});
+
+guestTest("bulkhead run --quiet says only why it ended", () => {
+  for (const option of ["-q", "--quiet"]) {
+    const { stderr, stdout } = bulkhead(["run", ENTROPY_GUEST, "--rng", option]);
+    assert.is(stderr, "# the guest powered off\n");
+    assert.match(stdout, "1 passed, 0 failed: PASS");
+  }
 });
 
 guestTest("bulkhead run --json prints events in order, each with its time", () => {
@@ -78,7 +103,7 @@ guestTest("bulkhead run --json --serial keeps events and serial output apart", (
 guestTest("bulkhead run --isolation inline says that nothing confines the device", () => {
   const args = ["run", ENTROPY_GUEST, "--rng", "--isolation", "inline"];
   const { status, stdout, stderr } = bulkhead(args);
-  assert.match(stderr, "# rng0: inside the VMM process, not confined");
+  assert.match(stderr, "→ inside the VMM process, not confined");
   assert.match(stdout, "1 passed, 0 failed: PASS");
   assert.is(status, 0);
 });
@@ -108,14 +133,19 @@ async function gone(pid: number): Promise<void> {
 
 guestTest("bulkhead run ends on SIGTERM with status 143 and leaves no process behind", async () => {
   const child = spawn(process.execPath, [BULKHEAD, "run", sleeper, "--rng"], {
-    stdio: ["ignore", "pipe", "ignore"],
+    stdio: ["ignore", "pipe", "pipe"],
   });
-  const exit = once(child, "exit");
+  const exit = once(child, "close");
   await Promise.race([once(child.stdout, "data"), exit]);
   const children = childrenOf(child.pid!);
+  let said = "";
+  child.stderr.setEncoding("utf8").on("data", (text: string) => {
+    said += text;
+  });
   child.kill("SIGTERM");
   assert.is(children.length, 2, "a device and the warden");
   assert.equal(await exit, [143, null]);
+  assert.match(said, "# the guest was stopped (SIGTERM)\n");
   for (const pid of children) await gone(pid);
 });
 
