@@ -76,6 +76,22 @@ export function errnoName(errno: number): string {
   return ERRNO_NAMES.get(errno) ?? `errno ${errno}`;
 }
 
+/** Why a write(2) that works at first fails later. */
+const WRITE_CAUSES: Readonly<Record<string, string>> = {
+  ENOSPC: "the file system is full",
+  EDQUOT: "the quota of the file system is used up",
+  EFBIG: "the file may not grow any more, see ulimit -f",
+  EPIPE: "nobody reads it any more",
+  EIO: "the terminal is gone, or the disk is broken",
+};
+
+/** Name and likely cause of an errno of write(2): `ENOSPC, the file system is full`. */
+export function writeFailure(errno: number): string {
+  const name = errnoName(errno);
+  const cause = WRITE_CAUSES[name];
+  return cause === undefined ? name : `${name}, ${cause}`;
+}
+
 /** Our own code is wrong. */
 export class Bug extends Error {
   override readonly name = "Bug";

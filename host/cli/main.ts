@@ -3,7 +3,7 @@
 
 import { CommanderError } from "commander";
 import { EXIT } from "../errors.js";
-import { sayError } from "./output.js";
+import { checkOutput, sayError } from "./output.js";
 import { type Commands, programOf } from "./program.js";
 import { usageError } from "./usage.js";
 
@@ -37,6 +37,7 @@ async function main(): Promise<number> {
     await programOf(COMMANDS, (value) => {
       status = value;
     }).parseAsync();
+    checkOutput();
     return status;
   } catch (error) {
     if (!(error instanceof CommanderError)) return sayError(error, json);

@@ -3,9 +3,10 @@
 // the same descriptor from another thread.
 
 import fs from "node:fs";
+import os from "node:os";
 import tty from "node:tty";
 import { styleText } from "node:util";
-import { errnoName, VmmError } from "../errors.js";
+import { errnoName, VmmError, writeFailure } from "../errors.js";
 
 export const STDOUT = 1;
 export const STDERR = 2;
@@ -16,27 +17,67 @@ type Style = Parameters<typeof styleText>[0];
 const RETRY_MS = 1;
 const pause = new Int32Array(new SharedArrayBuffer(4));
 
+/** Descriptors that could not be written, each with the first errno. */
+const failures = new Map<number, number>();
+/** What goes on when stdout fails, while that is to be told at once. */
+let going: string | undefined;
+
+/** From now on a failure to write to stdout is told on stderr at once, and that `who` goes on. */
+export function tellFailures(who: string): void {
+  going = who;
+}
+
 /**
- * Writes all of `text`, or of bytes as they are. A reader that has gone away is no error: nobody is
- * left to be told.
+ * Throws ERR_FILE where stdout could not be written and nobody was told; whoever only wanted the
+ * first lines (`| head`) need not be.
  */
-export function say(fd: number, text: string | Uint8Array): void {
-  let rest = Buffer.from(text);
-  while (rest.length > 0) {
+export function checkOutput(): void {
+  const errno = failures.get(STDOUT);
+  if (errno === undefined || errno === os.constants.errno.EPIPE || going !== undefined) return;
+  const message = `Cannot write to stdout: ${writeFailure(errno)}`;
+  throw new VmmError("ERR_FILE", message, { errno, syscall: "write" });
+}
+
+/** What cannot be written is lost: a guest must not end because of a full disk under a log. */
+function fail(fd: number, error: NodeJS.ErrnoException): void {
+  const isFirst = !failures.has(fd);
+  const errno = -(error.errno ?? 0);
+  if (isFirst) failures.set(fd, errno);
+  if (!isFirst || fd !== STDOUT || going === undefined) return;
+  const text = `# cannot write to stdout: ${writeFailure(errno)}; ${going} goes on`;
+  say(STDERR, `${paint(STDERR, "yellow", text)}\n`);
+}
+
+/**
+ * Writes all of `text`, or of bytes as they are, as far as it can be written.
+ *
+ * @returns how many bytes were written
+ */
+export function say(fd: number, text: string | Uint8Array): number {
+  const bytes = Buffer.from(text);
+  let done = 0;
+  while (done < bytes.length) {
     try {
-      rest = rest.subarray(fs.writeSync(fd, rest));
+      done += fs.writeSync(fd, bytes, done);
     } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
-      if (code === "EPIPE" || code === "EIO" || code === "EBADF") return;
-      if (code !== "EAGAIN") throw error;
+      if ((error as NodeJS.ErrnoException).code !== "EAGAIN") {
+        fail(fd, error as NodeJS.ErrnoException);
+        break;
+      }
       Atomics.wait(pause, 0, 0, RETRY_MS);
     }
   }
+  return done;
 }
+
+/** The last line of JSON is there in part: the disk became full in the middle of it. */
+let isTorn = false;
 
 /** Writes one JSON object and a newline to stdout. */
 export function sayJson(value: object): void {
-  say(STDOUT, `${JSON.stringify(value)}\n`);
+  const line = Buffer.from(`${isTorn ? "\n" : ""}${JSON.stringify(value)}\n`);
+  const count = say(STDOUT, line);
+  if (count > 0) isTorn = count < line.length;
 }
 
 function hasColors(fd: number): boolean {

@@ -5,6 +5,8 @@ import type { VmConfig } from "../machine/config.js";
 import type { Vm } from "../machine/vm.js";
 import type { ConsoleTerminal } from "./console.js";
 import type { EventSink } from "./events.js";
+import { STDERR, say, tellFailures } from "./output.js";
+import type { TerminalGuard } from "./terminal-guard.js";
 
 /** What ends a machine from outside; a guest on a terminal gets Ctrl-C as a keystroke instead. */
 const STOP_SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"] as const;
@@ -19,7 +21,10 @@ class StopSignals {
 
   constructor(vm: Vm) {
     this.#onSignal = (signal) => {
-      if (this.#received !== undefined) process.exit(this.status);
+      if (this.#received !== undefined) {
+        say(STDERR, `# left at once: ${signal} after ${this.#received}\n`);
+        process.exit(this.status);
+      }
       this.#received = signal;
       vm.stop(signal);
     };
@@ -47,13 +52,28 @@ export interface SessionOptions {
   beforeRun?: (vm: Vm) => void | Promise<void>;
 }
 
+/** Watches over a terminal that is about to become the guest's. */
+async function guardOf({ input }: SessionOptions): Promise<TerminalGuard | undefined> {
+  if (!input || !process.stdin.isTTY) return undefined;
+  const { TerminalGuard } = await import("./terminal-guard.js");
+  return TerminalGuard.start();
+}
+
 /** Builds the machine, runs it to its end and returns the exit status for the process. */
 export async function runSession(config: VmConfig, options: SessionOptions): Promise<number> {
+  tellFailures("the guest");
   // Loaded only now: a mistake in the options is told without loading what talks to the kernel.
-  const { createVm } = await import("../machine/vm.js");
+  const [{ createVm }, { leaveAtOnce }] = await Promise.all([
+    import("../machine/vm.js"),
+    import("../machine/exit.js"),
+  ]);
   // The terminal's code is loaded while the devices' processes start, which takes them longer.
   const creating = createVm(config, options.onEvent);
-  const [vm, { Terminal }] = await Promise.all([creating, import("./terminal.js")]);
+  const starting = Promise.all([import("./terminal.js"), guardOf(options)]);
+  const vm = await creating;
+  const [{ Terminal, surviveHangUp }, guard] = await starting;
+  await guard?.ready;
+  guard?.watch();
   const signals = new StopSignals(vm);
   const terminal = options.input
     ? Terminal.open({
@@ -61,6 +81,7 @@ export async function runSession(config: VmConfig, options: SessionOptions): Pro
         quit: () => vm.stop("Ctrl-A x"),
       })
     : undefined;
+  surviveHangUp(leaveAtOnce); // behind what puts a terminal back
   try {
     options.console?.connect(vm);
     await options.beforeRun?.(vm);
@@ -69,6 +90,7 @@ export async function runSession(config: VmConfig, options: SessionOptions): Pro
   } finally {
     options.console?.close();
     terminal?.close();
+    guard?.close();
     signals.close();
   }
 }

@@ -1,8 +1,9 @@
 // The user's side of the serial console. A terminal is switched to raw mode, so that Ctrl-C reaches
-// the guest, and put back on every way out; Ctrl-A is the escape key, as in lkvm and QEMU. Anything
-// else on stdin (a pipe, a file) is fed to the guest as it is.
+// the guest, and put back on every way out that this process sees (terminal-guard.ts has the
+// others); Ctrl-A is the escape key, as in lkvm and QEMU. Anything else on stdin (a pipe, a file)
+// is fed to the guest as it is.
 
-import type { ReadStream } from "node:tty";
+import tty, { type ReadStream } from "node:tty";
 import { STDERR, say } from "./output.js";
 
 const CTRL_A = 1;
@@ -53,6 +54,7 @@ export class Terminal {
   readonly #target: TerminalTarget;
   readonly #keys = new EscapeKeys();
   #sent: Promise<void> = Promise.resolve();
+  #isOpen = true;
   readonly #onExit = () => this.#raw(false);
   readonly #onStop = () => {
     // A shell that takes the terminal over must find it as it was; SIGSTOP cannot be handled.
@@ -71,7 +73,8 @@ export class Terminal {
     const terminal = new Terminal(process.stdin, target);
     if (process.stdin.isTTY) terminal.#openTty();
     else terminal.#openPipe();
-    process.stdin.on("error", () => terminal.close());
+    // It hung up, so there is nothing to put back: trying would be the next such error.
+    process.stdin.on("error", () => terminal.#letGo());
     return terminal;
   }
 
@@ -103,17 +106,35 @@ export class Terminal {
   }
 
   #raw(on: boolean): void {
-    if (!this.#stdin.isTTY || this.#stdin.destroyed) return;
+    if (!this.#isOpen || !this.#stdin.isTTY || this.#stdin.destroyed) return;
     this.#stdin.setRawMode(on);
   }
 
   /** Puts the terminal back and lets go of stdin. */
   close(): void {
     this.#raw(false);
+    this.#letGo();
+  }
+
+  #letGo(): void {
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
     process.off("exit", this.#onExit);
     process.off("SIGTSTP", this.#onStop);
     process.off("SIGCONT", this.#onContinue);
     this.#stdin.removeAllListeners("data");
     this.#stdin.destroy();
   }
+}
+
+/**
+ * Where a terminal hung up, has this process end by `leave`, with its own status. Node would put
+ * back the modes that stdin, stdout and stderr had at its start, and abort where that fails:
+ * node::ResetStdio() takes EIO for a bug.
+ */
+export function surviveHangUp(leave: (status: number) => never): void {
+  const terminals = [0, 1, 2].filter((fd) => tty.isatty(fd));
+  process.on("exit", (status) => {
+    if (!terminals.every((fd) => tty.isatty(fd))) leave(status);
+  });
 }

@@ -2,6 +2,7 @@
 // events, through a socket that the supervisor reads.
 
 import { Socket } from "node:net";
+import { writeFailure } from "../errors.js";
 import { checked, close, socketpair } from "../ffi/libc.js";
 import { Mapping } from "../ffi/memory.js";
 
@@ -49,6 +50,11 @@ function streamPair(): [number, number] {
   const fds: [number, number] = [pair.view.getInt32(0, true), pair.view.getInt32(4, true)];
   pair.close();
   return fds;
+}
+
+/** What a user is told when the first byte of it is lost. */
+export function lostText(errno: number): string {
+  return `cannot write the serial output: ${writeFailure(errno)}; the guest goes on`;
 }
 
 export class SerialOutput {

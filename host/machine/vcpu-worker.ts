@@ -56,9 +56,13 @@ export type VcpuExit =
   | { reason: "debug-exit"; value: number }
   | { reason: "internal-error"; detail: string };
 
-/** vCPU worker → supervisor: first `created`, then, once let go, `exit`. */
+/**
+ * vCPU worker → supervisor: first `created`, then, once let go, `exit`; in between `output-lost`
+ * when the serial console's output cannot be written.
+ */
 export type VcpuMessage =
   | { type: "created"; tid: number; immediateExitAddress: number }
+  | { type: "output-lost"; errno: number }
   | { type: "exit"; exit: VcpuExit };
 /**
  * Supervisor → vCPU worker: how the first CPU enters the kernel, before shared.go(); or the end.
@@ -74,12 +78,13 @@ class VcpuLoop {
   /** Addresses from the first device register on, to behind the last one. */
   readonly #busEnd: number;
 
-  constructor(data: VcpuWorkerData) {
+  constructor(data: VcpuWorkerData, onOutputLost: (errno: number) => void) {
     this.#shared = new Shared(data.shared);
     this.#vcpu = Vcpu.create(data.vmFd, data);
     this.#vcpu.setCpuid(cpuidOf(data.cpuid, data));
     const interrupt = new EventFd(data.serialInterruptFd);
-    const serial = new Serial(this.#shared.legacy, { interrupt, outFd: data.serialFd });
+    const output = { outFd: data.serialFd, onLost: onOutputLost };
+    const serial = new Serial(this.#shared.legacy, { interrupt, ...output });
     this.#ports = new Ports(serial, { shared: this.#shared, debugExit: data.debugExit });
     const wake = new EventFd(data.mailboxWakeFd);
     this.#mailbox = new MailboxClient(this.#shared, { cpu: data.index, wake });
@@ -238,8 +243,8 @@ function main(): void {
   assert(parentPort !== null, "a vCPU runs on a worker thread");
   const port = parentPort;
   const data = workerData as VcpuWorkerData;
-  const loop = new VcpuLoop(data);
   const post = (message: VcpuMessage) => port.postMessage(message);
+  const loop = new VcpuLoop(data, (errno) => post({ type: "output-lost", errno }));
   port.on("message", (command: VcpuCommand) => {
     if (command.type === "start") {
       if (command.entry !== undefined) loop.enterKernel(command.entry);

@@ -40,11 +40,24 @@ export class Vcpus {
     this.exit = Promise.race(threads.map((thread) => exitOf(thread)));
   }
 
-  /** Starts a thread a vCPU; resolves when every vCPU exists, waiting in its thread. */
-  static async start(shared: Shared, data: Omit<VcpuWorkerData, "index">): Promise<Vcpus> {
+  /**
+   * Starts a thread a vCPU; resolves when every vCPU exists, waiting in its thread.
+   *
+   * @param onOutputLost called with an errno when the serial output cannot be written
+   */
+  static async start(
+    shared: Shared,
+    data: Omit<VcpuWorkerData, "index">,
+    onOutputLost: (errno: number) => void = () => {},
+  ): Promise<Vcpus> {
     process.on(KICK_SIGNAL, ignoreKick);
     const indices = Array.from({ length: data.cpuCount }, (_, index) => index);
     const threads = await Promise.all(indices.map((index) => startThread({ ...data, index })));
+    for (const { worker } of threads) {
+      worker.on("message", (message: VcpuMessage) => {
+        if (message.type === "output-lost") onOutputLost(message.errno);
+      });
+    }
     return new Vcpus(shared, threads);
   }
 

@@ -28,7 +28,7 @@ import {
   virtioMmioWindow,
 } from "./layout.js";
 import { Ram } from "./ram.js";
-import { SerialOutput } from "./serial-output.js";
+import { lostText, SerialOutput } from "./serial-output.js";
 import { Shared } from "./shared.js";
 import { Vcpus } from "./vcpus.js";
 import { type EntryState, entryStateOf } from "./x86/cpu.js";
@@ -65,11 +65,15 @@ export class Vm {
    */
   async run(): Promise<GuestExit> {
     await this.#confine();
-    const { vcpus, entry } = this.#parts;
+    const { vcpus, entry, serial } = this.#parts;
     vcpus.go(entry);
     const cause = await Promise.race([vcpus.exit, this.#stop.requested]);
     const exit = guestExitOf(cause);
     await this.#parts.close();
+    if (serial.lostBytes > 0) {
+      const text = `${serial.lostBytes} bytes of the serial output were lost`;
+      this.#emit({ event: "log", level: "warning", text });
+    }
     const { reason, detail } = exit;
     this.#emit({ event: "guest-exit", reason, ...(detail === undefined ? {} : { detail }) });
     return exit;
@@ -193,7 +197,7 @@ async function assemble(
   kvm.vm.irqfd(interrupt.fd, COM1.gsi);
   cleanup.push(() => interrupt.close());
 
-  const starting = Vcpus.start(shared, {
+  const vcpuData = {
     cpuCount,
     vmFd: kvm.vm.fd,
     runBytes: kvm.runBytes,
@@ -205,6 +209,9 @@ async function assemble(
     serialInterruptFd: interrupt.fd,
     serialFd: output.fd,
     debugExit: config.debugExit,
+  };
+  const starting = Vcpus.start(shared, vcpuData, (errno) => {
+    emit({ event: "log", level: "warning", text: lostText(errno) });
   });
   cleanup.push(() => starting.then((vcpus) => vcpus.close()));
   const entry = loadKernel(config, { ram, transport });

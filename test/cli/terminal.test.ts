@@ -157,6 +157,43 @@ test("a confined VMM on a terminal takes keys, stops, goes on and puts it back",
   assert.match(log, "status 0\r\nleft cooked");
 });
 
+/** Ends the process that said its pid by `signal`, and waits until it is gone. */
+function killedBy(signal: NodeJS.Signals) {
+  return async (log: string) => {
+    const pid = Number(/pid (\d+)/.exec(log)?.[1]);
+    process.kill(pid, signal);
+  };
+}
+
+for (const [signal, status, words] of [
+  ["SIGTERM", 143, "# the guest was stopped (SIGTERM)"],
+  ["SIGHUP", 129, "# the guest was stopped (SIGHUP)"],
+  ["SIGINT", 130, "# the guest was stopped (SIGINT)"],
+  ["SIGKILL", 137, "# the VMM was killed, and the guest with it"],
+  ["SIGSYS", 159, "# the VMM was killed, and the guest with it"],
+  ["SIGALRM", 142, "# the VMM was killed, and the guest with it"],
+] as const) {
+  test(`a terminal is put back, and why it ended is said, after ${signal}`, async () => {
+    const reason = whyNoTerminal() ?? whyNoKvm();
+    if (reason !== undefined) return skip(reason);
+    const run = `"${process.execPath}" "${BULKHEAD}" run "${ENTROPY_GUEST}" --rng -p exit=hang`;
+    // Whoever outlives the VMM puts the terminal back, some milliseconds later.
+    const mode = "stty -a | grep -q -- -isig";
+    const check = `while ${mode}; do sleep 0.01; done; stty -a; read -r line; echo typed $line`;
+    const command = `sh -c 'echo pid $$; exec ${run}'; echo status $?; ${check}`;
+    const log = await onTerminal(command, [
+      { after: "hangs", keys: "", act: killedBy(signal) },
+      { after: words, keys: "" },
+      { after: "iexten", keys: "line\r" },
+    ]);
+    assert.match(log, `status ${status}`);
+    for (const flag of ["icanon", "isig", "echo", "icrnl", "opost"]) {
+      assert.match(log, new RegExp(`[ ;\n]${flag}\\b`), flag);
+    }
+    assert.match(log, "typed line");
+  });
+}
+
 test("a console on the terminal takes keys, follows its size, and puts it back", async () => {
   const reason = whyNoTerminal() ?? whyNoKvm();
   if (reason !== undefined) return skip(reason);

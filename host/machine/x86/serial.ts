@@ -46,30 +46,46 @@ const THR_EMPTY_PENDING = REGISTERS + 10;
 const FIFO_ENABLED = REGISTERS + 11;
 const INPUT_READ = REGISTERS + 12;
 const INPUT_WRITTEN = REGISTERS + 13;
+const LOST = REGISTERS + 14;
 const INPUT = 64;
 /** How much shared state a port needs. */
 export const SERIAL_WORDS = INPUT + INPUT_BYTES_MAX;
 
+/** Lost bytes are counted up to what a word holds: more than a guest writes in a day. */
+const LOST_BYTES_MAX = 2 ** 31 - 1;
+
 const EAGAIN = 11;
 const EINTR = 4;
 const POLLOUT = 4;
+
+export interface SerialOptions {
+  interrupt: EventFd;
+  /** Descriptor that the output goes to. */
+  outFd: number;
+  /** Called with the errno when the first byte is lost, on the thread of the vCPU that wrote it. */
+  onLost?: (errno: number) => void;
+}
 
 export class Serial {
   readonly #words: Int32Array<SharedArrayBuffer>;
   readonly #lock: SharedLock;
   readonly #interrupt: EventFd;
   readonly #outFd: number;
+  readonly #onLost: (errno: number) => void;
   readonly #out = Mapping.anonymous(4096);
 
-  /** `words`: SERIAL_WORDS of shared state, zeroed at first; output goes to descriptor `outFd`. */
-  constructor(
-    words: Int32Array<SharedArrayBuffer>,
-    options: { interrupt: EventFd; outFd: number },
-  ) {
+  /** `words`: SERIAL_WORDS of shared state, zeroed at first. */
+  constructor(words: Int32Array<SharedArrayBuffer>, options: SerialOptions) {
     this.#words = words;
     this.#lock = new SharedLock(words, LOCK);
     this.#interrupt = options.interrupt;
     this.#outFd = options.outFd;
+    this.#onLost = options.onLost ?? (() => {});
+  }
+
+  /** Bytes of output that could not be written anywhere. */
+  get lostBytes(): number {
+    return Atomics.load(this.#words, LOST);
   }
 
   /** A guest's read of register `offset` (0 to 7). */
@@ -184,18 +200,28 @@ export class Serial {
   }
 
   /**
-   * One byte out. A reader that is slow (a full pipe) slows the guest; one that is gone does not.
+   * One byte out. A reader that is slow (a full pipe) slows the guest; one that is gone, or a full
+   * disk, does not: the byte is lost, and the next one is tried again.
    */
   #output(byte: number): void {
     const { view, address } = this.#out;
     view.setUint8(0, byte);
     while (write(this.#outFd, address, 1) === -1) {
       const number = errno();
-      if (number !== EAGAIN && number !== EINTR) return;
+      if (number !== EAGAIN && number !== EINTR) {
+        this.#lose(number);
+        return;
+      }
       view.setInt32(8, this.#outFd, true);
       view.setInt32(12, POLLOUT, true);
       poll(address + 8, 1, -1);
     }
+  }
+
+  #lose(number: number): void {
+    const lost = this.#get(LOST);
+    if (lost < LOST_BYTES_MAX) this.#words[LOST] = lost + 1;
+    if (lost === 0) this.#onLost(number);
   }
 
   #raise(): void {

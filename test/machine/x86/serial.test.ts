@@ -1,6 +1,7 @@
-import { readSync } from "node:fs";
+import { closeSync, openSync, readSync } from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { errnoName } from "../../../host/errors.js";
 import { checked, close, eventfd, read, socketpair } from "../../../host/ffi/libc.js";
 import { Mapping } from "../../../host/ffi/memory.js";
 import { EventFd } from "../../../host/machine/eventfd.js";
@@ -46,6 +47,21 @@ test("Serial writes each byte to its descriptor, and the transmitter is always e
   for (const byte of Buffer.from("hé\n")) serial.write(THR, byte);
   assert.is(serial.read(LSR) & 0x60, 0x60);
   assert.is(output(), Buffer.from("hé\n").toString("latin1"));
+});
+
+test("Serial loses what cannot be written, counts it, and says the first errno once", () => {
+  const words = new Int32Array(new SharedArrayBuffer(SERIAL_WORDS * 4));
+  const interrupt = new EventFd(checked(eventfd(0, EFD_NONBLOCK), "eventfd", "Cannot test"));
+  const errors: string[] = [];
+  const onLost = (number: number) => errors.push(errnoName(number));
+  const outFd = openSync("/dev/full", "w");
+  const serial = new Serial(words, { interrupt, outFd, onLost });
+  for (const byte of Buffer.from("hé\n")) serial.write(THR, byte);
+  assert.is(serial.read(LSR) & 0x60, 0x60);
+  assert.equal(errors, ["ENOSPC"]);
+  assert.is(serial.lostBytes, 4);
+  assert.is(new Serial(words, { interrupt, outFd }).lostBytes, 4, "all vCPUs count together");
+  closeSync(outFd);
 });
 
 test("Serial.input() is read in order, byte by byte, while LSR says that data is ready", () => {
