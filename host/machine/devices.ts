@@ -12,6 +12,7 @@ import type { InlineDevice } from "../sandbox/vmm-policy.js";
 import { Warden } from "../sandbox/warden.js";
 import { WATCHDOG_INTERVAL_MS } from "../sandbox/watchdog.js";
 import type { Transport, UntimedEvent, VmConfig } from "./config.js";
+import { createCounters, type DeviceCounters, readCounters } from "./counters.js";
 import { type Death, DeviceSlot } from "./device-slot.js";
 import { EventFd } from "./eventfd.js";
 import type { StopRequest } from "./exit.js";
@@ -49,6 +50,7 @@ export class DeviceSet {
   readonly #emit: (event: UntimedEvent) => void;
   readonly #stop: StopRequest;
   readonly #wake = EventFd.create();
+  readonly #counters: SharedArrayBuffer;
   #worker: Worker | undefined;
   /** Resolves when the I/O worker is gone, also of a bug of its own. */
   #workerEnded = Promise.resolve();
@@ -61,6 +63,7 @@ export class DeviceSet {
     this.#slots = config.devices.map(
       (device, index) => new DeviceSlot(device, { index, allowWeak }),
     );
+    this.#counters = createCounters(config.devices.length);
     const { pid } = process;
     this.#parent = new ParentStarter(this.#slots.map(({ plan }) => ({ plan, pid })));
     this.#starter = this.#parent;
@@ -100,6 +103,7 @@ export class DeviceSet {
   #startWorker(machine: Machine): void {
     const workerData: IoWorkerData = {
       shared: machine.shared.buffer,
+      counters: this.#counters,
       cpuCount: machine.cpuCount,
       ramAddress: machine.ram.address,
       memoryBytes: machine.ram.bytes,
@@ -169,6 +173,11 @@ export class DeviceSet {
       return { id: slot.config.id, proof };
     });
     return Promise.all(proofs);
+  }
+
+  /** What each device has done so far. */
+  counters(): DeviceCounters[] {
+    return this.#slots.map(({ index }) => readCounters(this.#counters, index));
   }
 
   /** Has the device called `id` look again at what it was granted. */

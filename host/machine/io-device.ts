@@ -13,6 +13,7 @@ import { PciFunction } from "../virtio/pci.js";
 import { RegisterFile } from "../virtio/registers.js";
 import type { Window } from "../virtio/window.js";
 import { SocketChannel } from "../wire/channel.js";
+import { CounterWriter } from "./counters.js";
 import { DenialWatch } from "./denial-watch.js";
 import { EPOLLET, EPOLLIN, EPOLLOUT, type Epoll } from "./epoll.js";
 import { EventFd } from "./eventfd.js";
@@ -40,6 +41,8 @@ export interface IoHost {
   readonly epoll: Epoll;
   readonly memory: GuestMemory;
   readonly shared: Shared;
+  /** Figures of all devices, see counters.ts. */
+  readonly counters: SharedArrayBuffer;
   /** Of PCI; undefined with virtio-mmio. */
   readonly pci: PciLines | undefined;
   post(report: IoReport): void;
@@ -51,6 +54,7 @@ export class IoDevice {
   readonly mmio: MmioTransport | undefined;
   readonly pci: PciFunction | undefined;
   readonly #link: DeviceLink;
+  readonly #counters: CounterWriter;
   readonly #epoll: Epoll;
   readonly #post: (report: IoReport) => void;
   readonly #index: number;
@@ -71,6 +75,7 @@ export class IoDevice {
     this.#index = index;
     this.#epoll = worker.epoll;
     this.#post = (report) => worker.post(report);
+    this.#counters = new CounterWriter(worker.counters, index);
     const interrupt = new EventFd(data.interruptFd);
     const log = (text: string) => worker.post({ type: "log", device: index, text });
     this.registers = new RegisterFile(worker.memory, {
@@ -83,6 +88,7 @@ export class IoDevice {
       interruptIndex: worker.shared.interruptStatusIndex(index),
       interrupt: (queue) => (this.pci ? this.pci.interrupt(queue) : interrupt.signal()),
       log,
+      meter: this.#counters,
     });
     if (worker.pci === undefined) this.mmio = new MmioTransport(this.registers);
     else {
@@ -115,6 +121,7 @@ export class IoDevice {
     this.#watched = EPOLLIN;
     this.#epoll.add(fd, EPOLLIN, (events) => this.#socketReady(events));
     this.#socket = new SocketChannel(fd);
+    this.#counters.started();
     this.#link.attach(this.#socket);
     this.#settle();
   }
@@ -127,6 +134,7 @@ export class IoDevice {
       const options = { epoll: this.#epoll, woken: () => this.#settle() };
       this.#events = new InlineEvents(channel, awaitable, options);
     }
+    this.#counters.started();
     this.#link.attach(channel);
     this.#settle();
   }
@@ -155,6 +163,7 @@ export class IoDevice {
   }
 
   #kick(queue: number): void {
+    this.#counters.kicked();
     this.registers.notify(queue);
     this.#settle();
   }
@@ -171,6 +180,7 @@ export class IoDevice {
    */
   #settle(): void {
     if (this.#inline !== undefined) this.#serveInline(this.#inline);
+    this.#counters.messages(this.#link.sentCount, this.#link.receivedCount);
     this.#events?.update();
     if (this.#socketFd === -1) return;
     const wanted = this.#link.wantsWritable ? EPOLLIN | EPOLLOUT : EPOLLIN;

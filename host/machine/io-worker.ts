@@ -38,6 +38,8 @@ export interface IoDeviceData {
 
 export interface IoWorkerData {
   shared: SharedArrayBuffer;
+  /** Figures of the devices, see counters.ts. */
+  counters: SharedArrayBuffer;
   cpuCount: number;
   ramAddress: number;
   memoryBytes: number;
@@ -88,6 +90,7 @@ class IoWorker implements IoHost {
   readonly epoll = new Epoll();
   readonly memory: GuestMemory;
   readonly shared: Shared;
+  readonly counters: SharedArrayBuffer;
   readonly pci: PciLines | undefined;
   readonly post: (report: IoReport) => void;
   readonly #devices: IoDevice[];
@@ -98,6 +101,7 @@ class IoWorker implements IoHost {
   constructor(data: IoWorkerData, post: (report: IoReport) => void) {
     this.post = post;
     this.shared = new Shared(data.shared);
+    this.counters = data.counters;
     this.shared.ioThread = gettid();
     this.memory = new GuestMemory(ramWindows(data.ramAddress, data.memoryBytes));
     const cpus = Array.from({ length: data.cpuCount }, (_, cpu) => this.shared.mailbox(cpu));

@@ -16,6 +16,7 @@ import type {
   VmEvent,
 } from "./config.js";
 import { prepareConfinement } from "./confine.js";
+import type { DeviceCounters } from "./counters.js";
 import { DeviceSet } from "./devices.js";
 import { EventFd } from "./eventfd.js";
 import { guestExitOf, StopRequest } from "./exit.js";
@@ -123,6 +124,11 @@ export class Vm {
   /** Asks for a clean end: run() resolves with reason `stopped` and `detail`. */
   stop(detail: string): void {
     this.#stop.request({ reason: "stopped", detail });
+  }
+
+  /** What each device has done so far, in the order of the devices. */
+  counters(): DeviceCounters[] {
+    return this.#parts.devices.counters();
   }
 
   /** What the kernel says of each device's process, measured now. */

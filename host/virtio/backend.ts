@@ -1,6 +1,7 @@
 // What a register file is made of, and what it tells of itself.
 
 import type { ConfigWrite } from "./config-writes.js";
+import type { Meter } from "./meter.js";
 import type { Queue } from "./virtqueue.js";
 
 /** What is behind the registers: a DeviceLink. */
@@ -33,4 +34,6 @@ export interface RegisterFileOptions {
   /** Interrupts for a queue, or for CONFIG_CHANGE; InterruptStatus is set before. */
   interrupt(queue: number): void;
   log(line: string): void;
+  /** Counts what is answered; nothing does when it is left out. */
+  meter?: Meter;
 }

@@ -31,6 +31,8 @@ export class Chains {
   readonly sentBytes: Uint32Array;
   /** Bytes of the writable part that the device has filled. */
   readonly receivedBytes: Uint32Array;
+  /** When each chain was found in the available ring, by the clock of the queue's meter. */
+  readonly foundMs: Float64Array;
 
   // Slots: free ones are chained through #newer, committed ones form a list by age.
   readonly #newer: Int16Array;
@@ -67,6 +69,7 @@ export class Chains {
     this.writableBytes = new Uint32Array(slotCount);
     this.sentBytes = new Uint32Array(slotCount);
     this.receivedBytes = new Uint32Array(slotCount);
+    this.foundMs = new Float64Array(slotCount);
     this.#newer = perSlot(slotCount);
     this.#older = perSlot(slotCount);
     this.#sent = new Uint8Array(slotCount);

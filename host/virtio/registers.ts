@@ -10,6 +10,7 @@ import type { Backend, RegisterFileOptions } from "./backend.js";
 import { ConfigSpace } from "./config-space.js";
 import type { ConfigWrite } from "./config-writes.js";
 import type { GuestMemory } from "./memory.js";
+import { NO_METER } from "./meter.js";
 import { type Half, QueueAddresses, type QueuePart, ringsFault } from "./rings.js";
 import { isQueueSize, Queue } from "./virtqueue.js";
 
@@ -87,7 +88,10 @@ export class RegisterFile {
     this.#interruptIndex = options.interruptIndex;
     this.#interrupt = (queue) => options.interrupt(queue);
     this.#log = new LineLog((line) => options.log(line));
-    this.queues = queueSizesMax.map((sizeMax, index) => new Queue(memory, { index, sizeMax }));
+    const { meter = NO_METER } = options;
+    this.queues = queueSizesMax.map(
+      (sizeMax, index) => new Queue(memory, { index, sizeMax, meter }),
+    );
     this.#addresses = this.queues.map(() => new QueueAddresses());
   }
 

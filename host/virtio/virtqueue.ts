@@ -7,6 +7,7 @@ import { assert } from "../errors.js";
 import { CHAIN_BYTES_MAX } from "../wire/message.js";
 import { Chains, NONE, SEGMENTS_IN_FLIGHT_MAX } from "./chains.js";
 import { addressOf, type GuestMemory, NOT_RAM } from "./memory.js";
+import type { Meter } from "./meter.js";
 
 export const VIRTQ_DESC_F_NEXT = 1;
 export const VIRTQ_DESC_F_WRITE = 2;
@@ -61,6 +62,10 @@ export class Queue {
   fault = "";
 
   readonly #memory: GuestMemory;
+  readonly #meter: Meter;
+  /** When the chains were found that are taken now, and when those pushed now were answered. */
+  #foundMs = 0;
+  #answeredMs = 0;
   #ready = false;
   #indirect = false;
   #eventIdx = false;
@@ -82,14 +87,15 @@ export class Queue {
   #hasWritable = false;
   #chainBytes = 0;
 
-  constructor(memory: GuestMemory, options: { index: number; sizeMax: number }) {
-    const { index, sizeMax } = options;
+  constructor(memory: GuestMemory, options: { index: number; sizeMax: number; meter: Meter }) {
+    const { index, sizeMax, meter } = options;
     assert(isQueueSize(sizeMax, QUEUE_SIZE_MAX), `a queue of ${sizeMax}`);
     this.index = index;
     this.sizeMax = sizeMax;
     this.size = sizeMax;
     this.chains = new Chains(sizeMax);
     this.#memory = memory;
+    this.#meter = meter;
   }
 
   get ready(): boolean {
@@ -106,6 +112,7 @@ export class Queue {
     this.#end = 0;
     this.#used = 0;
     this.#signalled = 0;
+    this.#answeredMs = 0;
     this.fault = "";
     this.#ready = true;
   }
@@ -142,6 +149,7 @@ export class Queue {
       this.chains.discard(slot);
       return result;
     }
+    this.chains.foundMs[slot] = this.#foundMs;
     this.chains.commit(slot);
     this.#next = (this.#next + 1) & 0xffff;
     return slot;
@@ -156,6 +164,7 @@ export class Queue {
       return false;
     }
     this.#end = end;
+    if (count > 0) this.#foundMs = this.#meter.now();
     return count > 0;
   }
 
@@ -254,16 +263,21 @@ export class Queue {
 
   /** Puts an answered chain into the used ring; the driver sees it with the next publish(). */
   push(slot: number, bytes: number): void {
+    const { chains } = this;
     const at = this.device + USED_RING + USED_ELEM_BYTES * (this.#used & (this.size - 1));
-    this.#memory.setU32(at, this.chains.head[slot]!);
+    this.#memory.setU32(at, chains.head[slot]!);
     this.#memory.setU32(at + 4, bytes);
+    if (this.#answeredMs === 0) this.#answeredMs = this.#meter.now();
+    const latencyMs = this.#answeredMs - chains.foundMs[slot]!;
+    this.#meter.answered(chains.readableBytes[slot]!, bytes, latencyMs);
     this.#used = (this.#used + 1) & 0xffff;
-    this.chains.close(slot);
+    chains.close(slot);
   }
 
   /** Shows the driver everything pushed; true when it wants an interrupt for that (§2.7.7.2). */
   publish(): boolean {
     const used = this.#used;
+    this.#answeredMs = 0;
     // A full fence: the driver re-enables interrupts and then looks for used entries, we do the
     // opposite, and if both accesses passed each other the interrupt would be lost.
     this.#memory.storeIndex(this.device + 2, used);

@@ -8,6 +8,7 @@ import { MockRam } from "../../host/testing/mock-ram.js";
 import type { Backend } from "../../host/virtio/backend.js";
 import type { ConfigWrite } from "../../host/virtio/config-writes.js";
 import { DeviceLink } from "../../host/virtio/link.js";
+import type { Meter } from "../../host/virtio/meter.js";
 import { MmioTransport } from "../../host/virtio/mmio.js";
 import { RegisterFile } from "../../host/virtio/registers.js";
 import { SocketChannel } from "../../host/wire/channel.js";
@@ -22,6 +23,7 @@ export interface BenchOptions {
   /** See DeviceLinkOptions. */
   generation?: number;
   now?: () => number;
+  meter?: Meter;
 }
 
 /** A device's registers with a driver in front of them, and nothing behind. */
@@ -50,6 +52,7 @@ export class Bench {
         this.interrupts += 1;
       },
       log: (line) => this.log.push(line),
+      ...(options.meter === undefined ? {} : { meter: options.meter }),
     });
     this.driver = new MockDriver(ram, new MmioTransport(this.registers));
   }
