@@ -8,6 +8,7 @@ import type {
   Transport,
   VmConfig,
 } from "../machine/config.js";
+import { faultOfName } from "../machine/control-path.js";
 import { CPU_COUNT_MAX, MEMORY_BYTES_MAX, MEMORY_BYTES_MIN } from "../machine/layout.js";
 import { deviceConfigs, parseDevice, parseGrant } from "./device.js";
 import { parseCpuCount, parseMemorySize } from "./size.js";
@@ -39,6 +40,8 @@ export interface RunOptions extends ConfinementOptions {
   quiet?: boolean;
   debugExit?: boolean;
   onDeviceFailure: string;
+  name?: string;
+  apiSocket?: string;
 }
 
 function kernelOf(positional: string | undefined, option: string | undefined): string {
@@ -58,6 +61,14 @@ const TRANSPORTS: readonly Transport[] = ["mmio", "pci"];
 /** Undefined leaves it to the kernel. */
 function transportOf(name: string | undefined): Pick<VmConfig, "transport"> {
   return name === undefined ? {} : { transport: oneOf("--transport", name, TRANSPORTS) };
+}
+
+/** What the VM is called, and where its control socket is; a name tells it from others anyway. */
+function controlOf({ name = `guest-${process.pid}`, apiSocket }: RunOptions, given: boolean) {
+  const fault = faultOfName(name);
+  if (fault !== undefined) throw usageError(`Cannot name a VM "${name}": ${fault}`);
+  if (apiSocket === "") throw usageError('Cannot listen at --api-socket "": name a path');
+  return { name, required: given, ...(apiSocket === undefined ? {} : { path: apiSocket }) };
 }
 
 /** What --seccomp says of the VMM and of every device alike. */
@@ -92,5 +103,6 @@ export function vmConfigOf(kernel: string | undefined, options: RunOptions): VmC
     allowWeakSandbox: options.allowWeakSandbox === true,
     onDeviceFailure: oneOf("--on-device-failure", options.onDeviceFailure, ON_DEVICE_FAILURE),
     serialFd: options.json === true ? -1 : 1,
+    control: controlOf(options, (options.name ?? options.apiSocket) !== undefined),
   };
 }

@@ -2,6 +2,7 @@
 // reason.
 
 import { vmmPolicy } from "../machine/confine.js";
+import { CONTROL_FD } from "../machine/control-socket.js";
 import { type Inspection, inspectDevice } from "../machine/inspect.js";
 import { deviceConfigs, parseDevice, parseGrant } from "./device.js";
 import { STDOUT, say, sayJson } from "./output.js";
@@ -101,7 +102,7 @@ const VMM = "vmm";
 /** Prints the policy of a VMM without inline devices, with this process's pid for its own. */
 async function vmm({ grant, json }: PolicyOptions): Promise<number> {
   if (grant.length > 0) throw usageError("Cannot grant the VMM anything: it is no device");
-  const allowed = vmmPolicy({ inline: [], transport: "pci" });
+  const allowed = vmmPolicy({ inline: [], transport: "pci", controlFd: CONTROL_FD });
   if (json === true) {
     sayJson({ id: VMM, ...policyJson(allowed) });
     return 0;

@@ -103,6 +103,7 @@ function runCommand(commands: Commands, onStatus: (status: number) => void): Com
     .description("Run a guest, with each of its devices in a confined process of its own.")
     .argument("[KERNEL]", "kernel image, ELF or bzImage")
     .optionsGroup("Basic options:")
+    .option("--name <name>", "what the VM is called (default: guest-PID), see: bulkhead list")
     .addOption(withDefault("-c, --cpus <n>", "number of CPUs", "1"))
     .addOption(withDefault("-m, --mem <size>[B|K|M|G|T]", "guest memory, measured in M", "256M"))
     .optionsGroup("Kernel options:")
@@ -131,6 +132,7 @@ function runCommand(commands: Commands, onStatus: (status: number) => void): Com
     .option("--serial <file>", "write the guest's serial output to a file")
     .option("-q, --quiet", "do not say what was granted to which device")
     .option("--json", "print events as JSON, one object a line")
+    .option("--api-socket <path>", "path of its control socket, instead of one by its name")
     .option("--debug-exit", "let a write to port 0x501 end the guest, as in QEMU")
     .addHelpText("after", RUN_EXAMPLES)
     .action(async (kernel: string | undefined, options: Partial<RunOptions>) => {

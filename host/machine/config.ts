@@ -3,6 +3,7 @@
 
 import type { GrantSpec } from "../sandbox/grants.js";
 import type { OptionWord } from "../sandbox/options.js";
+import type { ControlConfig } from "./control-socket.js";
 
 /** What a user may grant, and the words for it. */
 export {
@@ -62,6 +63,8 @@ export interface VmConfig {
   seccomp: SeccompMode;
   /** What a device that dies again and again means: the VM goes on without it, or stops. */
   onDeviceFailure: "continue" | "stop";
+  /** Its name, and the socket at which it is asked and told; without one when it is left out. */
+  control?: ControlConfig;
 }
 
 /** Why a guest ended. */
@@ -90,6 +93,9 @@ export type VmEvent = { time: number } & (
       seccomp: SeccompMode;
       syscalls: number | null;
       startMs: number;
+      /** Its name, and the path of its control socket, if it has one. */
+      name?: string;
+      socket?: string;
     }
   | {
       event: "device-ready";

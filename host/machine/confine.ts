@@ -17,16 +17,19 @@ interface Confined {
   /** Devices inside this process. */
   inline: readonly InlineDevice[];
   transport: Transport;
+  /** The listening control socket, if there is one. */
+  controlFd?: number | undefined;
 }
 
 /** The policy of this process, and its distinct system calls. */
-export function vmmPolicy({ inline, transport }: Confined): {
+export function vmmPolicy({ inline, transport, controlFd }: Confined): {
   policy: Policy;
   syscalls: string[];
 } {
   const pciRequests = transport === "pci" ? PCI_REQUESTS : [];
   const kvmRequests = KVM_REQUESTS;
-  const policy = vmmPolicyOf({ pid: process.pid, kvmRequests, pciRequests, inline });
+  const { pid } = process;
+  const policy = vmmPolicyOf({ pid, kvmRequests, pciRequests, inline, controlFd });
   return { policy, syscalls: syscallsOf(policy) };
 }
 

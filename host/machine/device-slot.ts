@@ -17,6 +17,7 @@ import type { DevicePlan, DeviceStarter, StartedDevice } from "../sandbox/starte
 import { weaknessesIn } from "../sandbox/verify.js";
 import type { InlineDevice } from "../sandbox/vmm-policy.js";
 import type { DeviceConfig, UntimedEvent } from "./config.js";
+import type { DeviceStatus } from "./control.js";
 import { EventFd } from "./eventfd.js";
 import { type Inspection, inspectDevice } from "./inspect.js";
 import type { IoCommand, IoDeviceData } from "./io-worker.js";
@@ -54,6 +55,8 @@ export class DeviceSlot {
   readonly restarts = new RestartPolicy();
   /** The device said READY and was found confined, at least once. */
   ready = false;
+  /** The same of the process that there is now. */
+  confined = false;
   /** Given up: it will not be started again. */
   failed = false;
   /** The last thing that the device said: before it is ready, why it cannot be. */
@@ -144,6 +147,7 @@ export class DeviceSlot {
     this.#answered = undefined;
     this.#condemned = undefined;
     this.#process = undefined;
+    this.confined = false;
     if (this.config.isolation === "inline") {
       if (this.#inlineGrants === undefined)
         this.#inlineGrants = openGrants(this.#inspection.grants);
@@ -179,6 +183,17 @@ export class DeviceSlot {
     return this.#process?.pid ?? process.pid;
   }
 
+  get status(): DeviceStatus {
+    const { id, isolation } = this.config;
+    const { pid } = this;
+    return { id, state: this.#state, isolation, pid };
+  }
+
+  get #state(): DeviceStatus["state"] {
+    if (this.failed) return "failed";
+    return this.confined ? "running" : "starting";
+  }
+
   /** Ends its process; the first `reason` of several is the one that is told. */
   kill(reason?: string): void {
     this.#condemned ??= reason;
@@ -192,6 +207,7 @@ export class DeviceSlot {
   died(end: { exit: DeviceExit } | { answered: number }): Death | undefined {
     if ("exit" in end) this.#exit = end.exit;
     else this.#answered = end.answered;
+    this.confined = false;
     if (this.#exit === undefined || this.#answered === undefined) return undefined;
     const reason = this.#condemned ?? this.#exit.reason;
     const trapped = this.#exit === INLINE_EXIT || this.#exit.status === STATUS.trapped;

@@ -7,11 +7,12 @@ import type { Vm } from "../kvm/kvm.js";
 import type { SocketFile } from "../sandbox/grants.js";
 import type { Proof } from "../sandbox/proof.js";
 import { type DeviceStarter, ParentStarter } from "../sandbox/starter.js";
-import { removeSocketFile } from "../sandbox/unix-grant.js";
+import { removeSocketFile } from "../sandbox/unix-socket.js";
 import type { InlineDevice } from "../sandbox/vmm-policy.js";
 import { Warden } from "../sandbox/warden.js";
 import { WATCHDOG_INTERVAL_MS } from "../sandbox/watchdog.js";
 import type { Transport, UntimedEvent, VmConfig } from "./config.js";
+import type { DeviceStatus } from "./control.js";
 import { createCounters, type DeviceCounters, readCounters } from "./counters.js";
 import { type Death, DeviceSlot } from "./device-slot.js";
 import { EventFd } from "./eventfd.js";
@@ -36,6 +37,8 @@ interface Machine {
 interface DeviceSetOptions {
   emit: (event: UntimedEvent) => void;
   stop: StopRequest;
+  /** Files that are to be gone with the devices, besides those of their own sockets. */
+  socketFiles?: readonly SocketFile[];
 }
 
 /** All devices of a VM, and the I/O worker that serves them. */
@@ -49,6 +52,7 @@ export class DeviceSet {
   readonly #stopOnFailure: boolean;
   readonly #emit: (event: UntimedEvent) => void;
   readonly #stop: StopRequest;
+  readonly #otherFiles: readonly SocketFile[];
   readonly #wake = EventFd.create();
   readonly #counters: SharedArrayBuffer;
   #worker: Worker | undefined;
@@ -70,6 +74,7 @@ export class DeviceSet {
     this.#stopOnFailure = config.onDeviceFailure === "stop";
     this.#emit = options.emit;
     this.#stop = options.stop;
+    this.#otherFiles = options.socketFiles ?? [];
     this.#ready = new Promise((resolve, reject) => {
       this.#settleReady = { resolve, reject };
     });
@@ -175,6 +180,11 @@ export class DeviceSet {
     return Promise.all(proofs);
   }
 
+  /** What each device is and how it fares. */
+  status(): DeviceStatus[] {
+    return this.#slots.map((slot) => slot.status);
+  }
+
   /** What each device has done so far. */
   counters(): DeviceCounters[] {
     return this.#slots.map(({ index }) => readCounters(this.#counters, index));
@@ -191,9 +201,10 @@ export class DeviceSet {
     return this.#slots.flatMap((slot) => slot.inline ?? []);
   }
 
-  /** Files of the sockets that listen for devices. */
+  /** Files of sockets that listen: none of them outlives the VM. */
   get #socketFiles(): SocketFile[] {
-    return [...this.#parent.socketFiles, ...this.#slots.flatMap((slot) => slot.socketFiles)];
+    const inline = this.#slots.flatMap((slot) => slot.socketFiles);
+    return [...this.#parent.socketFiles, ...inline, ...this.#otherFiles];
   }
 
   async #ask<T>(question: (starter: DeviceStarter) => Promise<T> | T): Promise<T> {
@@ -271,6 +282,7 @@ export class DeviceSet {
       return;
     }
     slot.ready = true;
+    slot.confined = true;
     this.#tell({ type: "approve", device: slot.index });
     if (this.#slots.every((each) => each.ready)) this.#settleReady?.resolve();
   }

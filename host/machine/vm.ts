@@ -7,15 +7,10 @@ import { type BootOptions, planBoot } from "../boot/plan.js";
 import { VmmError } from "../errors.js";
 import { type CpuidEntry, Kvm, type Vm as KvmVm } from "../kvm/kvm.js";
 import type { Proof } from "../sandbox/proof.js";
-import type {
-  GuestExit,
-  SeccompMode,
-  Transport,
-  UntimedEvent,
-  VmConfig,
-  VmEvent,
-} from "./config.js";
+import type { GuestExit, Transport, UntimedEvent, VmConfig, VmEvent } from "./config.js";
 import { prepareConfinement } from "./confine.js";
+import type { Controlled, VmState, VmStatus } from "./control.js";
+import { Control } from "./control-socket.js";
 import type { DeviceCounters } from "./counters.js";
 import { DeviceSet } from "./devices.js";
 import { EventFd } from "./eventfd.js";
@@ -47,10 +42,12 @@ export interface DeviceProof {
 }
 
 /** A virtual machine whose devices are confined and whose guest has not run yet. */
-export class Vm {
+export class Vm implements Controlled {
   readonly #parts: Parts;
   readonly #stop: StopRequest;
   readonly #emit: (event: UntimedEvent) => void;
+  readonly #startedAt = Date.now();
+  #state: VmState = "running";
 
   constructor(parts: Parts, stop: StopRequest) {
     this.#parts = parts;
@@ -65,11 +62,13 @@ export class Vm {
    * @throws VmmError ERR_SANDBOX when the process cannot be confined; the guest has not run then
    */
   async run(): Promise<GuestExit> {
+    const { vcpus, entry, control, serial } = this.#parts;
+    control?.serve(this);
     await this.#confine();
-    const { vcpus, entry, serial } = this.#parts;
     vcpus.go(entry);
     const cause = await Promise.race([vcpus.exit, this.#stop.requested]);
     const exit = guestExitOf(cause);
+    this.#state = "stopping";
     await this.#parts.close();
     if (serial.lostBytes > 0) {
       const text = `${serial.lostBytes} bytes of the serial output were lost`;
@@ -81,10 +80,12 @@ export class Vm {
   }
 
   async #confine(): Promise<void> {
-    const { seccomp, close } = this.#parts;
+    const { config, control, close } = this.#parts;
+    const { seccomp } = config;
     try {
       const syscalls = this.#filter();
-      this.#emit({ event: "vmm-ready", seccomp, syscalls, startMs: performance.now() });
+      const asked = control === undefined ? {} : { name: control.name, socket: control.path };
+      this.#emit({ event: "vmm-ready", seccomp, syscalls, startMs: performance.now(), ...asked });
     } catch (error) {
       await close();
       throw error;
@@ -93,11 +94,11 @@ export class Vm {
 
   /** Installs the filter, if this kernel can; returns how many system calls it leaves. */
   #filter(): number | null {
-    const { confine, allowWeak } = this.#parts;
+    const { confine, config } = this.#parts;
     try {
       return confine();
     } catch (error) {
-      if (!allowWeak || !(error instanceof VmmError)) throw error;
+      if (!config.allowWeakSandbox || !(error instanceof VmmError)) throw error;
       this.#emit({ event: "log", level: "warning", text: `${error.message}; it has no filter` });
       return null;
     }
@@ -123,7 +124,26 @@ export class Vm {
 
   /** Asks for a clean end: run() resolves with reason `stopped` and `detail`. */
   stop(detail: string): void {
+    this.#state = "stopping";
     this.#stop.request({ reason: "stopped", detail });
+  }
+
+  /** What this VM is and does now. */
+  status(): VmStatus {
+    const { config, control, devices, transport } = this.#parts;
+    const { kernel, cpuCount: cpus, memoryBytes, seccomp } = config;
+    return {
+      name: control?.name ?? "",
+      pid: process.pid,
+      state: this.#state,
+      startedAt: this.#startedAt,
+      kernel,
+      cpus,
+      memoryBytes,
+      transport,
+      seccomp,
+      devices: devices.status(),
+    };
   }
 
   /** What each device has done so far, in the order of the devices. */
@@ -140,8 +160,9 @@ export class Vm {
 /** Everything that a running VM holds. */
 interface Parts {
   emit: (event: UntimedEvent) => void;
-  seccomp: SeccompMode;
-  allowWeak: boolean;
+  config: VmConfig;
+  transport: Transport;
+  control: Control | undefined;
   /** Confines this process; returns how many system calls are left to it. */
   confine(): number | null;
   entry: EntryState;
@@ -183,12 +204,16 @@ async function assemble(
   config: VmConfig,
   { emit, stop, cleanup }: Assembly,
 ): Promise<Omit<Parts, "emit" | "close">> {
+  // Before anything else: whether the name is free is known at once.
+  const control = Control.claim(config.control, emit);
+  cleanup.push(() => control?.close());
   const kvm = openKvm(config, cleanup);
   // Devices come first: their processes start while everything else is put together.
   const shared = Shared.create(config.cpuCount);
   const ram = Ram.create(config.memoryBytes);
   cleanup.push(() => ram.close());
-  const devices = new DeviceSet(config, { emit, stop });
+  const socketFiles = control === undefined ? [] : [control.handOver()];
+  const devices = new DeviceSet(config, { emit, stop, socketFiles });
   cleanup.push(() => devices.close());
   const { cpuCount } = config;
   const transport = config.transport ?? usualTransport(config.kernel);
@@ -224,11 +249,11 @@ async function assemble(
   const vcpus = await starting;
   // The devices' processes take longest to start: what is done until then costs no time.
   if (config.seccomp !== "off") devices.hireWarden();
-  const confine = await prepareConfinement(config.seccomp, { inline: devices.inline, transport });
+  const confined = { inline: devices.inline, transport, controlFd: control?.fd };
+  const confine = await prepareConfinement(config.seccomp, confined);
   await devices.ready();
   const serial = new Serial(shared.legacy, { interrupt, outFd: output.fd });
-  const { seccomp, allowWeakSandbox: allowWeak } = config;
-  return { seccomp, allowWeak, confine, entry, shared, vcpus, devices, serial };
+  return { config, transport, control, confine, entry, shared, vcpus, devices, serial };
 }
 
 interface OpenKvm {

@@ -17,7 +17,8 @@ import {
 import { FCNTL, IOCTL, NOBODY } from "./linux.js";
 import { syscallNumber } from "./syscalls.js";
 import { openTap } from "./tap-grant.js";
-import { openUnix, removeSocketFile } from "./unix-grant.js";
+import { openUnix } from "./unix-grant.js";
+import { removeSocketFile } from "./unix-socket.js";
 
 const { O_RDONLY, O_WRONLY, O_RDWR, O_APPEND, O_NONBLOCK, O_NOCTTY, O_DIRECTORY } = constants;
 /** unistd.h */

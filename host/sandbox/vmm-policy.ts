@@ -20,6 +20,7 @@ import {
   type Rule,
 } from "./policy.js";
 import type { ImportedFunction } from "./sections.js";
+import { SO_PEERCRED, SOCK_CLOEXEC, SOCK_NONBLOCK } from "./unix-socket.js";
 
 /** sys/socket.h, asm-generic/socket.h */
 const SHUT_WR = 1;
@@ -41,6 +42,8 @@ export interface VmmPolicyInput {
   /** Those for interrupts and notifications of PCI functions, if there are any. */
   pciRequests: readonly number[];
   inline: readonly InlineDevice[];
+  /** The listening control socket, if there is one. */
+  controlFd: number | undefined;
 }
 
 /** All 64 bits of flags but these. */
@@ -147,6 +150,22 @@ function otherEndRules(name: string, { kind }: GrantedFd): Rule[] {
   return [allow("ppoll", `${name}: is somebody at its other end?`, is(1, 1), exactly(3, [0]))];
 }
 
+function controlRules(listener: number | undefined): Rule[] {
+  if (listener === undefined) return [];
+  const nobody = exactly(1, [0]); // where the address of the peer would go, which has none
+  return [
+    allow(
+      "accept4",
+      "a client of the control socket connects",
+      fd(0, listener),
+      nobody,
+      exactly(2, [0]),
+      is(3, SOCK_NONBLOCK | SOCK_CLOEXEC),
+    ),
+    allow("getsockopt", "as which user?", is(1, SOL_SOCKET), is(2, SO_PEERCRED)),
+  ];
+}
+
 function inlineRules({ id, grants, imports }: InlineDevice): Rule[] {
   const wasi = imports.filter(({ module }) => module === WASI_MODULE);
   const imported = new Set(wasi.map(({ name }) => name));
@@ -165,13 +184,15 @@ function inlineRules({ id, grants, imports }: InlineDevice): Rule[] {
 }
 
 /** The policy of the VMM while a guest runs. */
-export function vmmPolicyOf({ pid, kvmRequests, pciRequests, inline }: VmmPolicyInput): Policy {
+export function vmmPolicyOf(input: VmmPolicyInput): Policy {
+  const { pid, kvmRequests, pciRequests, inline, controlFd } = input;
   const rules = [
     ...guestRules(kvmRequests),
     ...pciRules(pciRequests),
     ...memoryRules(),
     ...threadRules(pid),
     ...descriptorRules(),
+    ...controlRules(controlFd),
   ];
   const open = new Set(rules.filter(({ args }) => args.length === 0).map(({ syscall }) => syscall));
   const added = inline.flatMap(inlineRules).filter(({ syscall }) => !open.has(syscall));

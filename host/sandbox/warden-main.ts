@@ -5,12 +5,13 @@
 
 import { Socket } from "node:net";
 import { VmmError } from "../errors.js";
-import { _exit, close } from "../ffi/libc.js";
+import { _exit, close, prctl } from "../ffi/libc.js";
 import { sendDescriptor } from "../ffi/scm.js";
 import type { SocketFile } from "./grants.js";
+import { PRCTL } from "./linux.js";
 import type { DeviceProcess } from "./spawn.js";
 import { ParentStarter } from "./starter.js";
-import { removeSocketFile } from "./unix-grant.js";
+import { removeSocketFile } from "./unix-socket.js";
 import {
   DESCRIPTORS_FD,
   Lines,
@@ -36,9 +37,20 @@ class Warden {
     this.#messages.on("data", (text: string) => {
       for (const request of lines.take<WardenRequest>(text)) this.#answer(request);
     });
-    // The VMM is gone: so is the warden, and with it every device that it started.
-    this.#messages.on("close", () => _exit(0));
-    this.#messages.on("error", () => _exit(0));
+    // From now on the closed socket tells that the VMM is gone, which leaves time for its files.
+    prctl(PRCTL.PR_SET_PDEATHSIG, 0, 0, 0, 0);
+    this.#messages.on("close", () => this.#leave());
+    this.#messages.on("error", () => this.#leave());
+  }
+
+  /** The VMM is gone: so is the warden, and with it every device that it started. */
+  #leave(): void {
+    this.#removeFiles();
+    _exit(0);
+  }
+
+  #removeFiles(): void {
+    for (const file of this.#socketFiles) removeSocketFile(file);
   }
 
   /** Says why, and ends: a warden that does not know what it does must do nothing. */
@@ -76,7 +88,7 @@ class Warden {
       case "prove":
         return this.#starter.prove(device);
       case "leave":
-        for (const file of this.#socketFiles) removeSocketFile(file);
+        this.#removeFiles();
         return null;
     }
   }

@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { vmmPolicy } from "../../host/machine/confine.js";
+import { CONTROL_FD } from "../../host/machine/control-socket.js";
 import { unknownOf } from "./process/exercise.js";
 import { REFUSED_FIRST } from "./process/variant.js";
 import { DONE_BY_NODE, inlineDevice, type Report } from "./support/vmm-exerciser.js";
@@ -19,6 +20,7 @@ const EXERCISER = fileURLToPath(new URL("./support/vmm-exerciser.js", import.met
 const { rules } = vmmPolicy({
   inline: [inlineDevice({ data: 40, line: 41 })],
   transport: "pci",
+  controlFd: CONTROL_FD,
 }).policy;
 
 interface Ending {

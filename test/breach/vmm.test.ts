@@ -6,6 +6,7 @@ import { closeSync, openSync, readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { CONTROL_FD } from "../../host/machine/control-socket.js";
 import { compilePolicy } from "../../host/sandbox/bpf.js";
 import { liveFilters } from "../../host/sandbox/live-filter.js";
 import { vmmPolicyOf } from "../../host/sandbox/vmm-policy.js";
@@ -97,7 +98,13 @@ guestTest(
       rules: { syscall: string; args: { values: string[] }[] }[];
     };
     const kvmRequests = rules[0]!.args[0]!.values.map(Number);
-    const policy = vmmPolicyOf({ pid: machine.pid, kvmRequests, pciRequests: [], inline: [] });
+    const policy = vmmPolicyOf({
+      pid: machine.pid,
+      kvmRequests,
+      pciRequests: [],
+      inline: [],
+      controlFd: CONTROL_FD,
+    });
     assert.equal(live[0], compilePolicy(policy));
     assert.is(machine.events("vmm-ready")[0]?.syscalls, new Set(rules.map((r) => r.syscall)).size);
   },

@@ -10,7 +10,7 @@ import { VmmError } from "../../host/errors.js";
 import { close } from "../../host/ffi/libc.js";
 import { closeGrants, openGrants } from "../../host/sandbox/grant-open.js";
 import type { GrantedFd, ResolvedGrant, Right } from "../../host/sandbox/grants.js";
-import { removeSocketFile } from "../../host/sandbox/unix-grant.js";
+import { removeSocketFile } from "../../host/sandbox/unix-socket.js";
 
 const directory = fs.mkdtempSync(path.join(os.tmpdir(), "bulkhead-unix-"));
 test.after(() => fs.rmSync(directory, { recursive: true }));

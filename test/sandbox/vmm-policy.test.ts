@@ -3,11 +3,14 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { vmmPolicy } from "../../host/machine/confine.js";
+import { CONTROL_FD } from "../../host/machine/control-socket.js";
 import { WASI_MODULE } from "../../host/sandbox/grants.js";
 import type { Rule } from "../../host/sandbox/policy.js";
 import { SYSCALL_NUMBERS } from "../../host/sandbox/syscalls.js";
 
 const { policy, syscalls } = vmmPolicy({ inline: [], transport: "pci" });
+/** As above, for a VM with a control socket. */
+const controlled = vmmPolicy({ inline: [], transport: "pci", controlFd: CONTROL_FD });
 
 /** System calls that open, create, run, trace or reach anything beyond what is open already. */
 const FORBIDDEN = (
@@ -75,6 +78,23 @@ test("the VMM signals itself alone, and a process that it holds only to end it",
 test("the VMM maps no file: V8 may make anonymous memory executable, and nothing else", () => {
   const MAP_PRIVATE_ANONYMOUS = 0x22n;
   assert.equal(valuesOf("mmap", 3), [MAP_PRIVATE_ANONYMOUS]);
+});
+
+test("a control socket adds that its own listener accepts, and who came, and nothing else", () => {
+  const added = controlled.policy.rules.filter(
+    (rule) => !policy.rules.some((each) => each.reason === rule.reason),
+  );
+  const SOCK_NONBLOCK_CLOEXEC = 0x80800n;
+  assert.equal(
+    added.map(({ syscall, args }) => [syscall, ...args.map(({ values }) => values)]),
+    [
+      ["accept4", [BigInt(CONTROL_FD)], [0n], [0n], [SOCK_NONBLOCK_CLOEXEC]],
+      ["getsockopt", [1n], [17n]],
+    ],
+  );
+  assert.is(controlled.policy.rules.length, policy.rules.length + 2);
+  const calls = controlled.syscalls.filter((name) => FORBIDDEN.includes(name));
+  assert.equal(calls, ["accept4"]);
 });
 
 test("an inline device adds calls on its own grants and no others", () => {

@@ -5,6 +5,7 @@ import { constants, openSync, writeSync } from "node:fs";
 import { Worker } from "node:worker_threads";
 import { _exit } from "../../../host/ffi/libc.js";
 import { prepareConfinement, vmmPolicy } from "../../../host/machine/confine.js";
+import { CONTROL_FD } from "../../../host/machine/control-socket.js";
 import { compilePolicy } from "../../../host/sandbox/bpf.js";
 import { importsOf, WASI_MODULE } from "../../../host/sandbox/grants.js";
 import type { Policy } from "../../../host/sandbox/policy.js";
@@ -73,12 +74,13 @@ function hits(native: Native, policy: Policy): number[] {
 
 async function exercise(): Promise<Report> {
   const inline = [opened()];
-  const { policy } = vmmPolicy({ inline, transport: "pci" });
+  const confined = { inline, transport: "pci", controlFd: CONTROL_FD } as const;
+  const { policy } = vmmPolicy(confined);
   const native = new Native();
   let handled = 0;
   for (const signal of ["SIGUSR2", "SIGABRT"] as const) process.on(signal, () => handled++);
   const worker = await thread();
-  (await prepareConfinement("enforce", { inline, transport: "pci" }))();
+  (await prepareConfinement("enforce", confined))();
   const hit = hits(native, policy);
   while (handled < 2) await new Promise((resolve) => setTimeout(resolve, 1));
   await worker.end();
@@ -86,7 +88,7 @@ async function exercise(): Promise<Report> {
 }
 
 function miss(): Report {
-  const { policy } = vmmPolicy({ inline: [opened()], transport: "pci" });
+  const { policy } = vmmPolicy({ inline: [opened()], transport: "pci", controlFd: CONTROL_FD });
   const native = new Native();
   const calls = policy.rules.map((rule) => {
     native.reset();
