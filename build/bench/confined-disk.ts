@@ -4,6 +4,7 @@
 import { strict as assert } from "node:assert";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { createCounters } from "../../host/machine/counters.js";
 import { Epoll } from "../../host/machine/epoll.js";
 import { EventFd } from "../../host/machine/eventfd.js";
 import { IoDevice, type IoHost } from "../../host/machine/io-device.js";
@@ -70,6 +71,7 @@ export class ConfinedDisk implements DiskPath {
       epoll: this.#epoll,
       memory: new GuestMemory([{ gpa: RAM_GPA, hva, bytes: RAM_BYTES, buffer: view.buffer }]),
       shared: Shared.create(1),
+      counters: createCounters(1),
       pci: undefined,
       post: (report) => this.#told(report),
     };

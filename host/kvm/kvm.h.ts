@@ -194,6 +194,7 @@ export const KVM = {
   SET_SREGS: IOW(KVMIO, 0x84, kvm_sregs),
   SET_CPUID2: IOW(KVMIO, 0x90, kvm_cpuid2),
   SIGNAL_MSI: IOW(KVMIO, 0xa5, kvm_msi),
+  KVMCLOCK_CTRL: IO(KVMIO, 0xad),
 } as const;
 
 /** KVM_CAP_*: what Bulkhead asks of a KVM. */

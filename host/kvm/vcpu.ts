@@ -21,6 +21,7 @@ export type Sregs = ReturnType<typeof kvm_sregs.read>;
 
 const RUN_UNION = kvm_run.size;
 const EXIT_REASON = kvm_run.offsets.exit_reason;
+const IMMEDIATE_EXIT = kvm_run.offsets.immediate_exit;
 const IO_DIRECTION = RUN_UNION + kvm_run_io.offsets.direction;
 const IO_SIZE = RUN_UNION + kvm_run_io.offsets.size;
 const IO_PORT = RUN_UNION + kvm_run_io.offsets.port;
@@ -92,6 +93,19 @@ export class Vcpu {
   /** KVM_RUN until the next exit; 0, or -1 with errno (EINTR after a kick). */
   enter(): number {
     return ioctl(this.#fd, KVM.RUN, 0);
+  }
+
+  /** The next enter() enters the guest again: whoever wanted this vCPU out has said why before. */
+  clearImmediateExit(): void {
+    this.run.setUint8(IMMEDIATE_EXIT, 0);
+  }
+
+  /**
+   * KVM_KVMCLOCK_CTRL: the guest learns that it was halted, or its watchdog would take that for a
+   * CPU that is stuck. One that does not use kvmclock cannot be told (EINVAL).
+   */
+  noteHalted(): void {
+    ioctl(this.#fd, KVM.KVMCLOCK_CTRL, 0);
   }
 
   get exitReason(): number {

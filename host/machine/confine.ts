@@ -8,7 +8,14 @@ import { primeVmm } from "../sandbox/vmm-prime.js";
 import type { SeccompMode, Transport } from "./config.js";
 
 /** What the vCPU workers still ask of KVM; the first CPU's registers are set as it is let go. */
-const KVM_REQUESTS = [KVM.RUN, KVM.GET_REGS, KVM.SET_REGS, KVM.GET_SREGS, KVM.SET_SREGS];
+const KVM_REQUESTS = [
+  KVM.RUN,
+  KVM.GET_REGS,
+  KVM.SET_REGS,
+  KVM.GET_SREGS,
+  KVM.SET_SREGS,
+  KVM.KVMCLOCK_CTRL,
+];
 /** And the I/O worker, for interrupts of PCI functions and where their queues are notified. */
 const PCI_REQUESTS = [KVM.SIGNAL_MSI, KVM.IRQ_LINE, KVM.IOEVENTFD];
 

@@ -39,6 +39,11 @@ export type NamedCounters = { id: string } & DeviceCounters;
 export interface Controlled {
   status(): VmStatus;
   counters(): DeviceCounters[];
+  /** Halts the guest; it stays in memory and its devices idle. */
+  pause(): Promise<void>;
+  resume(): void;
+  /** Registers of each vCPU and states of each queue, as text. */
+  debug(): Promise<string>;
   /** Ends the guest, as taking the power from it would. */
   stop(detail: string): void;
 }
@@ -60,6 +65,10 @@ function namedCounters(vm: Controlled): NamedCounters[] {
   return vm.counters().map((counters, index) => ({ id: devices[index]!.id, ...counters }));
 }
 
+function stateOf(vm: Controlled): Pick<VmStatus, "state"> {
+  return { state: vm.status().state };
+}
+
 /** The VM's metrics in Prometheus's text format. */
 export function metricsOf(vm: Controlled): string {
   return metricsText(vm.status(), vm.counters());
@@ -69,11 +78,20 @@ const HANDLERS: ReadonlyMap<string, Handler> = new Map<string, Handler>([
   ["status", (vm) => vm.status()],
   ["counters", (vm) => ({ time: Date.now(), devices: namedCounters(vm) })],
   ["metrics", (vm) => ({ text: metricsOf(vm) })],
+  ["pause", async (vm) => vm.pause().then(() => stateOf(vm))],
+  [
+    "resume",
+    (vm) => {
+      vm.resume();
+      return stateOf(vm);
+    },
+  ],
+  ["debug", async (vm) => ({ text: await vm.debug() })],
   [
     "stop",
     (vm) => {
       vm.stop("by its control socket");
-      return { state: vm.status().state };
+      return stateOf(vm);
     },
   ],
 ]);

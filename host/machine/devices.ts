@@ -25,6 +25,9 @@ import type { Shared } from "./shared.js";
 /** A device that is not ready by then never will be; on a loaded machine it takes a second. */
 const DEVICE_START_TIMEOUT_MS = 30_000;
 
+/** The I/O worker tells at once what devices do, unless an inline one keeps it. */
+const DESCRIBE_MS_MAX = 2000;
+
 /** What the devices are part of. */
 interface Machine {
   shared: Shared;
@@ -52,6 +55,8 @@ export class DeviceSet {
   readonly #stopOnFailure: boolean;
   readonly #emit: (event: UntimedEvent) => void;
   readonly #stop: StopRequest;
+  /** Who waits for the I/O worker to describe the devices. */
+  readonly #describing: ((devices: string[][]) => void)[] = [];
   readonly #otherFiles: readonly SocketFile[];
   readonly #wake = EventFd.create();
   readonly #counters: SharedArrayBuffer;
@@ -185,6 +190,21 @@ export class DeviceSet {
     return this.#slots.map((slot) => slot.status);
   }
 
+  /** Lines about each device, or undefined when the I/O worker is too busy to tell. */
+  async describe(): Promise<string[][] | undefined> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<undefined>((resolve) => {
+      timer = setTimeout(resolve, DESCRIBE_MS_MAX, undefined);
+    });
+    const told = new Promise<string[][]>((resolve) => this.#describing.push(resolve));
+    this.#tell({ type: "describe" });
+    try {
+      return await Promise.race([told, late]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
   /** What each device has done so far. */
   counters(): DeviceCounters[] {
     return this.#slots.map(({ index }) => readCounters(this.#counters, index));
@@ -229,6 +249,10 @@ export class DeviceSet {
   }
 
   #reported(report: IoReport): void {
+    if (report.type === "described") {
+      for (const take of this.#describing.splice(0)) take(report.devices);
+      return;
+    }
     const slot = this.#slots[report.device];
     assert(slot !== undefined, `a report of device ${report.device}`);
     const { id } = slot.config;

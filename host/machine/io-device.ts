@@ -6,6 +6,7 @@ import type { InlineChannel } from "../runtime/inline.js";
 import type { GrantedFd } from "../sandbox/grants.js";
 import { cpuMsOf, hasUnread, Watchdog } from "../sandbox/watchdog.js";
 import { CONFIG_ANSWER_MS_MAX } from "../virtio/config-writes.js";
+import { describeRegisters } from "../virtio/describe.js";
 import { DeviceLink } from "../virtio/link.js";
 import type { GuestMemory } from "../virtio/memory.js";
 import { MmioTransport } from "../virtio/mmio.js";
@@ -234,6 +235,16 @@ export class IoDevice {
     if (word === "wake") this.#link.wake();
     if (word === "give-up") this.registers.abandon("the device failed for good");
     this.#settle();
+  }
+
+  /** Lines about what it is in the middle of. */
+  describe(): string[] {
+    const { sentCount, receivedCount, wantsWritable } = this.#link;
+    const full = wantsWritable ? ", its socket is full" : "";
+    return [
+      ...describeRegisters(this.registers),
+      `messages since its start: ${sentCount} to it, ${receivedCount} from it${full}`,
+    ];
   }
 
   #detached(how: { type: "closed" } | { type: "broken"; reason: string }): void {

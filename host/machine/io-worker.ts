@@ -56,6 +56,7 @@ export type IoCommand =
   | AttachProcess
   | AttachInline
   | { type: Word; device: number }
+  | { type: "describe" }
   | { type: "stop" };
 /**
  * The device was found confined, and may see requests; it is given up, and its driver told that it
@@ -84,7 +85,9 @@ export type IoReport =
   | { type: "broken"; device: number; answered: number; reason: string }
   | { type: "stuck"; device: number; reason: string }
   | { type: "denied"; device: number; call: string }
-  | { type: "log"; device: number; text: string };
+  | { type: "log"; device: number; text: string }
+  /** Lines about each device. */
+  | { type: "described"; devices: string[][] };
 
 class IoWorker implements IoHost {
   readonly epoll = new Epoll();
@@ -179,6 +182,10 @@ class IoWorker implements IoHost {
   async #command(command: IoCommand): Promise<void> {
     if (command.type === "stop") {
       this.#stopped = true;
+      return;
+    }
+    if (command.type === "describe") {
+      this.post({ type: "described", devices: this.#devices.map((each) => each.describe()) });
       return;
     }
     const device = this.#devices[command.device];

@@ -1,6 +1,7 @@
 // The words that threads of the VMM share: one SharedArrayBuffer, laid out here and nowhere else.
 //
 //   0 GO │ 1 STOP │ 2 PM1 enable │ 3 I/O thread │ 4 inline device │ 5 its turns
+//   6 orders │ 7 PAUSED │ 8 inspections │ 9 halted vCPUs
 //   16 … interrupt status, a word a device │ 64 … serial port │ 1088 … mailboxes, 16 words a vCPU
 //
 // Everything else has one owner: transports and queues belong to the I/O worker (DESIGN D6).
@@ -18,6 +19,14 @@ const IO_THREAD = 3;
 /** Index + 1 of the inline device whose code the I/O worker is in, or 0; and how often it was. */
 const INLINE_DEVICE = 4;
 const INLINE_TURNS = 5;
+/** Counts what vCPUs are told: one that sees a new count looks at the words behind it. */
+const ORDERS = 6;
+/** Set while the vCPUs are to be halted. */
+const PAUSED = 7;
+/** How often the vCPUs were asked for their registers. */
+const INSPECTIONS = 8;
+/** vCPUs that are halted because of PAUSED. */
+const HALTED = 9;
 const INTERRUPT_STATUS = 16;
 const LEGACY = 64;
 const LEGACY_WORDS = 1024;
@@ -56,7 +65,53 @@ export class Shared {
   /** Tells the vCPUs to end; they must also be kicked out of KVM_RUN. */
   stop(): void {
     Atomics.store(this.words, STOP, 1);
+    this.#order();
     this.go();
+  }
+
+  #order(): void {
+    Atomics.add(this.words, ORDERS, 1);
+    Atomics.notify(this.words, ORDERS);
+  }
+
+  /** Number of the last order to the vCPUs. */
+  get orders(): number {
+    return Atomics.load(this.words, ORDERS);
+  }
+
+  /** Blocks this thread until there is a later order than `seen`. */
+  awaitOrder(seen: number): void {
+    Atomics.wait(this.words, ORDERS, seen);
+  }
+
+  /** Tells the vCPUs to halt, or to go on; they must also be kicked out of KVM_RUN. */
+  set paused(value: boolean) {
+    Atomics.store(this.words, PAUSED, value ? 1 : 0);
+    this.#order();
+  }
+
+  get paused(): boolean {
+    return Atomics.load(this.words, PAUSED) !== 0;
+  }
+
+  /** Asks the vCPUs for their registers, with the number that this returns, or a later one. */
+  inspect(): number {
+    const asked = Atomics.add(this.words, INSPECTIONS, 1) + 1;
+    this.#order();
+    return asked;
+  }
+
+  get inspections(): number {
+    return Atomics.load(this.words, INSPECTIONS);
+  }
+
+  /** A vCPU halts (1), or goes on (-1). */
+  addHalted(change: 1 | -1): void {
+    Atomics.add(this.words, HALTED, change);
+  }
+
+  get haltedCount(): number {
+    return Atomics.load(this.words, HALTED);
   }
 
   get stopping(): boolean {

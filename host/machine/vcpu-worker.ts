@@ -7,7 +7,7 @@ import { assert, errnoName } from "../errors.js";
 import { errno, gettid } from "../ffi/libc.js";
 import { KVM_EXIT, KVM_SYSTEM_EVENT_RESET, kvm_run } from "../kvm/kvm.h.js";
 import type { CpuidEntry } from "../kvm/kvm.js";
-import { Vcpu } from "../kvm/vcpu.js";
+import { type Regs, type Sregs, Vcpu } from "../kvm/vcpu.js";
 import type { Transport } from "./config.js";
 import { EventFd } from "./eventfd.js";
 import {
@@ -56,13 +56,20 @@ export type VcpuExit =
   | { reason: "debug-exit"; value: number }
   | { reason: "internal-error"; detail: string };
 
+/** What a vCPU is in the middle of. */
+export interface VcpuRegisters {
+  regs: Required<Regs>;
+  sregs: Sregs;
+}
+
 /**
  * vCPU worker → supervisor: first `created`, then, once let go, `exit`; in between `output-lost`
- * when the serial console's output cannot be written.
+ * when the serial console's output cannot be written, and `registers` whenever they are asked for.
  */
 export type VcpuMessage =
   | { type: "created"; tid: number; immediateExitAddress: number }
   | { type: "output-lost"; errno: number }
+  | { type: "registers"; inspection: number; registers: VcpuRegisters }
   | { type: "exit"; exit: VcpuExit };
 /**
  * Supervisor → vCPU worker: how the first CPU enters the kernel, before shared.go(); or the end.
@@ -77,13 +84,21 @@ class VcpuLoop {
   readonly #isPci: boolean;
   /** Addresses from the first device register on, to behind the last one. */
   readonly #busEnd: number;
+  readonly #post: (message: VcpuMessage) => void;
+  /** Of the orders in shared words, those that this vCPU knows. */
+  #orders = 0;
+  #inspections = 0;
 
-  constructor(data: VcpuWorkerData, onOutputLost: (errno: number) => void) {
+  constructor(data: VcpuWorkerData, post: (message: VcpuMessage) => void) {
+    this.#post = post;
     this.#shared = new Shared(data.shared);
     this.#vcpu = Vcpu.create(data.vmFd, data);
     this.#vcpu.setCpuid(cpuidOf(data.cpuid, data));
     const interrupt = new EventFd(data.serialInterruptFd);
-    const output = { outFd: data.serialFd, onLost: onOutputLost };
+    const output = {
+      outFd: data.serialFd,
+      onLost: (errno: number) => post({ type: "output-lost", errno }),
+    };
     const serial = new Serial(this.#shared.legacy, { interrupt, ...output });
     this.#ports = new Ports(serial, { shared: this.#shared, debugExit: data.debugExit });
     const wake = new EventFd(data.mailboxWakeFd);
@@ -107,14 +122,44 @@ class VcpuLoop {
   run(): VcpuExit {
     for (;;) {
       if (this.#shared.stopping) return { reason: "stopped" };
+      if (this.#shared.orders !== this.#orders) {
+        this.#obey();
+        continue;
+      }
       if (this.#vcpu.enter() === -1) {
         const number = errno();
+        // Cleared before the orders are looked at: whoever sets it has given his order before.
+        this.#vcpu.clearImmediateExit();
         if (number === EINTR || number === EAGAIN) continue;
         return this.#internalError(`KVM_RUN: ${errnoName(number)}`);
       }
       const exit = this.#handleExit();
       if (exit !== undefined) return exit;
     }
+  }
+
+  /** Does what the supervisor asks of all vCPUs; returns when this one may run. */
+  #obey(): void {
+    const shared = this.#shared;
+    let halted = false;
+    for (;;) {
+      this.#orders = shared.orders;
+      if (shared.inspections !== this.#inspections) this.#showRegisters();
+      if (!shared.paused || shared.stopping) break;
+      if (!halted) shared.addHalted(1);
+      halted = true;
+      shared.awaitOrder(this.#orders);
+    }
+    if (!halted) return;
+    shared.addHalted(-1);
+    this.#vcpu.noteHalted();
+  }
+
+  #showRegisters(): void {
+    const inspection = this.#shared.inspections;
+    this.#inspections = inspection;
+    const { regs, sregs } = this.#vcpu;
+    this.#post({ type: "registers", inspection, registers: { regs, sregs } });
   }
 
   close(): void {
@@ -244,7 +289,7 @@ function main(): void {
   const port = parentPort;
   const data = workerData as VcpuWorkerData;
   const post = (message: VcpuMessage) => port.postMessage(message);
-  const loop = new VcpuLoop(data, (errno) => post({ type: "output-lost", errno }));
+  const loop = new VcpuLoop(data, post);
   port.on("message", (command: VcpuCommand) => {
     if (command.type === "start") {
       if (command.entry !== undefined) loop.enterKernel(command.entry);

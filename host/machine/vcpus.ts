@@ -5,7 +5,13 @@ import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import { tgkill, viewOf } from "../ffi/libc.js";
 import type { Shared } from "./shared.js";
-import type { VcpuCommand, VcpuExit, VcpuMessage, VcpuWorkerData } from "./vcpu-worker.js";
+import type {
+  VcpuCommand,
+  VcpuExit,
+  VcpuMessage,
+  VcpuRegisters,
+  VcpuWorkerData,
+} from "./vcpu-worker.js";
 import type { EntryState } from "./x86/cpu.js";
 
 /** Any signal with a handler ends KVM_RUN with EINTR; Node leaves this one to the program. */
@@ -17,11 +23,20 @@ const SIGUSR2 = 12;
  */
 const KICK_INTERVAL_MS = 5;
 
+/**
+ * How long is waited for vCPUs to halt or to show their registers. One that waits for whoever reads
+ * the serial output, or for a device that answers, does so when it is done with that.
+ */
+const OBEY_MS_MAX = 2000;
+
 interface Thread {
   worker: Worker;
   tid: number;
   immediateExit: Uint8Array;
   left: boolean;
+  /** Its registers when they were asked for last, and at which inspection that was. */
+  registers?: VcpuRegisters;
+  inspection: number;
   /** Resolves when the thread is gone, whatever ended it. */
   ended: Promise<void>;
 }
@@ -71,6 +86,52 @@ export class Vcpus {
     this.#shared.go();
   }
 
+  /**
+   * Halts every vCPU. Returns whether all are; one that is not yet will halt when it can, unless
+   * resume() comes before.
+   */
+  pause(): Promise<boolean> {
+    this.#shared.paused = true;
+    return this.#kickUntil(() => !this.#shared.paused || this.halted);
+  }
+
+  /** Lets the vCPUs go on. */
+  resume(): void {
+    this.#shared.paused = false;
+  }
+
+  /** Whether they are to be halted. */
+  get paused(): boolean {
+    return this.#shared.paused;
+  }
+
+  /** Whether every vCPU is halted. */
+  get halted(): boolean {
+    return this.#shared.haltedCount === this.#threads.length;
+  }
+
+  /** The registers of each vCPU, undefined for one that does not get to it in time. */
+  async registers(): Promise<(VcpuRegisters | undefined)[]> {
+    const asked = this.#shared.inspect();
+    await this.#kickUntil(() =>
+      this.#threads.every(({ left, inspection }) => left || inspection >= asked),
+    );
+    return this.#threads.map(({ inspection, registers }) =>
+      inspection >= asked ? registers : undefined,
+    );
+  }
+
+  /** Gets the vCPUs out of the guest until `done`, or it is too late: returns which. */
+  async #kickUntil(done: () => boolean): Promise<boolean> {
+    const end = performance.now() + OBEY_MS_MAX;
+    while (!done()) {
+      if (performance.now() > end || this.#shared.stopping) return false;
+      if (this.#running) for (const thread of this.#threads) kick(thread);
+      await new Promise((resolve) => setTimeout(resolve, KICK_INTERVAL_MS));
+    }
+    return true;
+  }
+
   /** Gets every vCPU out of the guest and ends its thread. */
   async close(): Promise<void> {
     this.#shared.stop();
@@ -95,7 +156,20 @@ async function startThread(data: VcpuWorkerData): Promise<Thread> {
   const [message] = (await once(worker, "message")) as [VcpuMessage];
   if (message.type !== "created") throw new Error(`vCPU ${data.index} left before it ran`);
   const immediateExit = new Uint8Array(viewOf(message.immediateExitAddress, 1));
-  return { worker, tid: message.tid, immediateExit, left: false, ended };
+  const thread: Thread = {
+    worker,
+    tid: message.tid,
+    immediateExit,
+    left: false,
+    inspection: 0,
+    ended,
+  };
+  worker.on("message", (told: VcpuMessage) => {
+    if (told.type !== "registers") return;
+    thread.registers = told.registers;
+    thread.inspection = told.inspection;
+  });
+  return thread;
 }
 
 /** Lets a thread that is out of KVM_RUN release its vCPU: the VM lives as long as one is open. */

@@ -10,6 +10,7 @@ import type { Proof } from "../sandbox/proof.js";
 import type { GuestExit, Transport, UntimedEvent, VmConfig, VmEvent } from "./config.js";
 import { prepareConfinement } from "./confine.js";
 import type { Controlled, VmState, VmStatus } from "./control.js";
+import { debugText } from "./control-debug.js";
 import { Control } from "./control-socket.js";
 import type { DeviceCounters } from "./counters.js";
 import { DeviceSet } from "./devices.js";
@@ -47,7 +48,7 @@ export class Vm implements Controlled {
   readonly #stop: StopRequest;
   readonly #emit: (event: UntimedEvent) => void;
   readonly #startedAt = Date.now();
-  #state: VmState = "running";
+  #stopping = false;
 
   constructor(parts: Parts, stop: StopRequest) {
     this.#parts = parts;
@@ -68,7 +69,7 @@ export class Vm implements Controlled {
     vcpus.go(entry);
     const cause = await Promise.race([vcpus.exit, this.#stop.requested]);
     const exit = guestExitOf(cause);
-    this.#state = "stopping";
+    this.#stopping = true;
     await this.#parts.close();
     if (serial.lostBytes > 0) {
       const text = `${serial.lostBytes} bytes of the serial output were lost`;
@@ -124,8 +125,35 @@ export class Vm implements Controlled {
 
   /** Asks for a clean end: run() resolves with reason `stopped` and `detail`. */
   stop(detail: string): void {
-    this.#state = "stopping";
+    this.#stopping = true;
     this.#stop.request({ reason: "stopped", detail });
+  }
+
+  /**
+   * Halts the guest, whose devices go on with what they have and then idle. When a vCPU waits for
+   * something else just now the state is `pausing` until it has got that.
+   */
+  async pause(): Promise<void> {
+    if (!this.#stopping) await this.#parts.vcpus.pause();
+  }
+
+  resume(): void {
+    if (!this.#stopping) this.#parts.vcpus.resume();
+  }
+
+  /** What vCPUs and queues are in the middle of, as text; a guest that runs goes on. */
+  async debug(): Promise<string> {
+    const { vcpus, devices } = this.#parts;
+    if (this.#stopping) return "The VM is stopping.\n";
+    const [registers, described] = await Promise.all([vcpus.registers(), devices.describe()]);
+    return debugText({ state: this.#state, registers, devices: devices.status(), described });
+  }
+
+  get #state(): VmState {
+    const { vcpus } = this.#parts;
+    if (this.#stopping) return "stopping";
+    if (!vcpus.paused) return "running";
+    return vcpus.halted ? "paused" : "pausing";
   }
 
   /** What this VM is and does now. */

@@ -61,7 +61,7 @@ function guestRules(kvmRequests: readonly number[]): Rule[] {
   return [
     allow(
       "ioctl",
-      "a vCPU runs, and its registers are read when it crashes",
+      "a vCPU runs, is told that it was halted, and its registers are read",
       oneOf(1, kvmRequests),
     ),
     allow("epoll_wait", "the I/O worker waits for kicks, replies and accesses"),

@@ -143,6 +143,11 @@ export class RegisterFile {
     return "";
   }
 
+  /** What the driver accepted so far. */
+  get accepted(): bigint {
+    return this.#accepted;
+  }
+
   #has(feature: bigint): boolean {
     return (this.#accepted & bit(feature)) !== 0n;
   }

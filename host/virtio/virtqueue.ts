@@ -132,6 +132,11 @@ export class Queue {
     this.device = 0;
   }
 
+  /** Chains taken from the available ring, and put into the used ring, both modulo 2^16. */
+  get positions(): { taken: number; used: number } {
+    return { taken: this.#next, used: this.#used };
+  }
+
   /** Takes the next available chain: its slot in `chains`, or EMPTY, BLOCKED or FAULT. */
   pop(): number {
     if (this.#next === this.#end && !this.#refresh()) return this.fault === "" ? EMPTY : FAULT;

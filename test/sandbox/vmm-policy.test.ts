@@ -58,7 +58,7 @@ test("every rule of the VMM has a reason", () => {
 });
 
 test("ioctl is pinned to numbers of KVM, listeners, a socket and the terminal", () => {
-  const kvm = [0xae80, 0x8090ae81, 0x4090ae82, 0x8138ae83, 0x4138ae84];
+  const kvm = [0xae80, 0x8090ae81, 0x4090ae82, 0x8138ae83, 0x4138ae84, 0xaead];
   const pci = [0x4020aea5, 0x4008ae61, 0x4040ae79];
   const devices = [0x5411, 0xc0502100, 0xc0182101];
   const terminal = [0x5401, 0x5402, 0x5403, 0x5413, 0x5414];
