@@ -27,6 +27,8 @@ const EXIT_STATUS_OF = {
   ERR_GRANT: EXIT.usage,
   ERR_MODULE: EXIT.usage,
   ERR_COMPILE: EXIT.usage,
+  ERR_VM_NOT_FOUND: EXIT.usage,
+  ERR_CONTROL: EXIT.internal,
   ERR_KVM_UNAVAILABLE: EXIT.kvmUnavailable,
   ERR_KVM_CAPABILITY: EXIT.kvmUnavailable,
   ERR_GUEST_CRASHED: EXIT.guestCrashed,

@@ -15,10 +15,20 @@ const COMMANDS: Commands = {
   policy: async (spec, options) => (await import("./policy.js")).policy(spec, options),
   create: async (name, options) => (await import("./new.js")).create(name, options),
   build: async (files, options) => (await import("./build.js")).build(files, options),
+  list: async (options) => (await import("./control.js")).list(options),
+  stop: async (name) => (await import("./control.js")).stop(name),
+  pause: async (name) => (await import("./control.js")).pause(name),
+  resume: async (name) => (await import("./control.js")).resume(name),
+  debug: async (name) => (await import("./control.js")).debug(name),
+  stat: async (name, options) => (await import("./stat.js")).stat(name, options),
+  top: async (name, options) => (await import("./top.js")).top(name, options),
 };
 
 /** The commands that have help of their own. */
-const NAMES = ["run", "demo", "inspect", "policy", "new", "build"];
+const NAMES = [
+  ...["run", "list", "stop", "pause", "resume", "stat", "debug", "top"],
+  ...["demo", "inspect", "policy", "new", "build"],
+];
 
 const json = process.argv.includes("--json");
 

@@ -3,6 +3,7 @@
 
 import { readFileSync } from "node:fs";
 import { Command, Option } from "commander";
+import { type ControlCommands, controlCommands } from "./control-commands.js";
 import { consoleSpec } from "./device.js";
 import { KINDS, keyForm } from "./kinds.js";
 import type { ConfinementOptions, RunOptions } from "./options.js";
@@ -31,7 +32,7 @@ export interface PolicyOptions {
 }
 
 /** What each command does; each returns the exit status. */
-export interface Commands {
+export interface Commands extends ControlCommands {
   run(kernel: string | undefined, options: RunOptions): Promise<number>;
   demo(options: DemoOptions): Promise<number>;
   inspect(target: string, options: InspectOptions): Promise<number>;
@@ -217,7 +218,9 @@ export function programOf(commands: Commands, onStatus: (status: number) => void
   const program = new Command("bulkhead")
     .description("A virtual machine monitor whose devices are confined, one process each.")
     .version(version(), "-V, --version")
-    .addCommand(runCommand(commands, onStatus))
+    .addCommand(runCommand(commands, onStatus));
+  for (const command of controlCommands(commands, onStatus)) program.addCommand(command);
+  program
     .addCommand(demoCommand(commands, onStatus))
     .addCommand(inspectCommand(commands, onStatus))
     .addCommand(policyCommand(commands, onStatus))

@@ -45,9 +45,24 @@ export function socketIn(directory: string, name: string): string {
 
 /** Path of the socket of the VM `name`; undefined when there is none in any place. */
 export function findSocket(name: string): string | undefined {
-  return controlDirectories()
+  return trustedDirectories()
     .map((directory) => socketIn(directory, name))
     .find((file) => existsSync(file));
+}
+
+/** Those places that are there and this user's alone: a stranger's socket is no VM of theirs. */
+export function trustedDirectories(): string[] {
+  return controlDirectories().filter((directory) => faultOfDirectory(directory) === undefined);
+}
+
+/** Why nobody should look for, or put, control sockets into `directory`, or undefined. */
+function faultOfDirectory(directory: string, uid = process.getuid?.() ?? 0): string | undefined {
+  const found = lstatSync(directory, { throwIfNoEntry: false });
+  if (found === undefined) return "it is not there";
+  if (!found.isDirectory()) return "it is no directory";
+  if (found.uid !== uid) return `it belongs to user ${found.uid}`;
+  if ((found.mode & 0o077) === 0) return undefined;
+  return `others may use it, its mode is ${(found.mode & 0o777).toString(8)}; chmod 700 it`;
 }
 
 function refused(directory: string, cause: string): VmmError {
@@ -67,10 +82,6 @@ export function makeControlDirectory(directory: string, uid = process.getuid?.()
     const { code, errno = 0 } = error as NodeJS.ErrnoException;
     if (code !== "EEXIST") throw refused(directory, errnoName(-errno));
   }
-  const found = lstatSync(directory);
-  if (!found.isDirectory()) throw refused(directory, "it is no directory");
-  if (found.uid !== uid) throw refused(directory, `it belongs to user ${found.uid}`);
-  if ((found.mode & 0o077) === 0) return;
-  const mode = (found.mode & 0o777).toString(8);
-  throw refused(directory, `others may use it, its mode is ${mode}; chmod 700 it`);
+  const fault = faultOfDirectory(directory, uid);
+  if (fault !== undefined) throw refused(directory, fault);
 }

@@ -1,17 +1,23 @@
 // The control socket of a VM, from its claim to its end. It exists before the VMM confines itself,
 // which can make none later; whoever holds it holds the name of the VM.
 
-import { constants } from "node:fs";
+import { constants, readdirSync, rmSync } from "node:fs";
 import path from "node:path";
 import { VmmError } from "../errors.js";
 import { close, fcntl, open, syscall } from "../ffi/libc.js";
 import type { SocketFile } from "../sandbox/grants.js";
 import { FCNTL } from "../sandbox/linux.js";
 import { syscallNumber } from "../sandbox/syscalls.js";
-import { listenAt, removeSocketFile } from "../sandbox/unix-socket.js";
+import { isStale, listenAt, removeSocketFile } from "../sandbox/unix-socket.js";
 import type { UntimedEvent } from "./config.js";
 import type { Controlled } from "./control.js";
-import { controlDirectories, makeControlDirectory, socketIn } from "./control-path.js";
+import {
+  controlDirectories,
+  makeControlDirectory,
+  SOCKET_SUFFIX,
+  socketIn,
+  trustedDirectories,
+} from "./control-path.js";
 import { BACKLOG, ControlServer } from "./control-server.js";
 
 /** How a VM is called, and where it is asked. */
@@ -53,6 +59,20 @@ function alone<T>(directory: string, body: () => T): T {
     return body();
   } finally {
     if (fd !== -1) close(fd);
+  }
+}
+
+/** Removes what VMs of this user left behind that were killed together with their wardens. */
+export function removeStaleSockets(): void {
+  for (const directory of trustedDirectories()) {
+    alone(directory, () => {
+      for (const name of readdirSync(directory)) {
+        if (!name.endsWith(SOCKET_SUFFIX)) continue;
+        const file = path.join(directory, name);
+        const fault = (cause: string) => new VmmError("ERR_FILE", `Cannot use "${file}": ${cause}`);
+        if (isStale({ path: file, fault })) rmSync(file, { force: true });
+      }
+    });
   }
 }
 

@@ -92,16 +92,20 @@ export function connectTo(place: Place): number {
   });
 }
 
+/** Whether the socket at a path is one that an earlier listener left behind. */
+export function isStale(place: Place): boolean {
+  return withSocket(place, (fd) => {
+    const number = withAddress("connect", fd, pathOf(place));
+    closeSync(fd);
+    return number === ECONNREFUSED;
+  });
+}
+
 /** Removes what an earlier listener left behind; whoever still listens there is left alone. */
 function removeStale(place: Place): void {
   const { path, taken = "EADDRINUSE, somebody else listens there" } = place;
   if (!lstatSync(path).isSocket()) throw place.fault("EADDRINUSE, it is there and no socket");
-  const found = withSocket(place, (fd) => {
-    const number = withAddress("connect", fd, pathOf(place));
-    closeSync(fd);
-    return number;
-  });
-  if (found !== ECONNREFUSED) throw place.fault(taken);
+  if (!isStale(place)) throw place.fault(taken);
   unlinkSync(path);
 }
 

@@ -2,10 +2,15 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { bulkhead } from "../support/bulkhead.js";
 
+const COMMANDS = [
+  ...["run", "list", "stop", "pause", "resume", "stat", "debug", "top"],
+  ...["demo", "inspect", "policy", "new", "build"],
+];
+
 test("bulkhead --help lists the commands and succeeds", () => {
   const { status, stdout } = bulkhead(["--help"]);
   assert.is(status, 0);
-  for (const command of ["run", "demo", "inspect", "policy", "new", "build"]) {
+  for (const command of COMMANDS) {
     assert.match(stdout, new RegExp(`^ {2}${command} `, "m"));
   }
 });
@@ -49,7 +54,7 @@ test("bulkhead run --help offers nothing that is not there", () => {
 });
 
 test("every command has help of its own", () => {
-  for (const command of ["run", "demo", "inspect", "policy", "new", "build"]) {
+  for (const command of COMMANDS) {
     const { status, stdout } = bulkhead([command, "--help"]);
     assert.is(status, 0);
     assert.match(stdout, `Usage: bulkhead ${command} `);

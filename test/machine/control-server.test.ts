@@ -1,0 +1,104 @@
+// Who may talk to the control socket, and for how long without saying anything. What a VM answers
+// is in control.test.ts.
+
+import { chownSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { VmmError } from "../../host/errors.js";
+import { answerTo, type Controlled } from "../../host/machine/control.js";
+import { controlDirectories, makeControlDirectory } from "../../host/machine/control-path.js";
+import { ControlServer } from "../../host/machine/control-server.js";
+import { listenAt } from "../../host/sandbox/unix-socket.js";
+import { RawClient } from "../support/control.js";
+import { skip } from "../support/skip.js";
+
+const scratch = mkdtempSync(path.join(os.tmpdir(), "bulkhead-control-server-"));
+test.after(() => rmSync(scratch, { recursive: true }));
+
+/** A VM without a machine. */
+const vm: Controlled = {
+  status: () => ({
+    name: "none",
+    pid: process.pid,
+    state: "running",
+    startedAt: 0,
+    kernel: "",
+    cpus: 1,
+    memoryBytes: 0,
+    transport: "mmio",
+    seccomp: "off",
+    devices: [],
+  }),
+  counters: () => [],
+  pause: () => Promise.reject(new Error("a mistake of ours")),
+  resume: () => {
+    throw new VmmError("ERR_SYSCALL", "Cannot resume: for a test");
+  },
+  debug: () => Promise.resolve(""),
+  stop: () => {},
+};
+
+function serve(name: string, idleMsMax?: number): { file: string; server: ControlServer } {
+  const file = path.join(scratch, name);
+  const { fd } = listenAt({ path: file, fault: (cause) => new Error(cause) }, 1);
+  return { file, server: new ControlServer(fd, vm, idleMsMax) };
+}
+
+test("a client that has sent half a request, and no more, is let go", async () => {
+  const { file, server } = serve("half", 100);
+  const client = await RawClient.connect(file);
+  client.say('{"request":"sta');
+  await client.closed;
+  assert.is(client.text, "");
+  await server.close();
+});
+
+test("a client that does not read its answers is let go, and they are kept no longer", async () => {
+  const { file, server } = serve("deaf", 200);
+  const client = await RawClient.connect(file);
+  client.socket.pause();
+  const gone = new Promise<void>((resolve) => client.socket.once("error", () => resolve()));
+  const flood = setInterval(() => client.say('{"request":"metrics"}\n'.repeat(1000)), 1);
+  await gone;
+  clearInterval(flood);
+  await server.close();
+});
+
+test("what goes wrong in a request is its answer, and the server goes on", async () => {
+  const answer = async (request: string) => {
+    const line = await answerTo(JSON.stringify({ id: 7, request }), vm);
+    return (JSON.parse(line) as { id: number; error?: { code: string } }).error?.code;
+  };
+  assert.is(await answer("pause"), "ERR_INTERNAL");
+  assert.is(await answer("resume"), "ERR_SYSCALL");
+  assert.is(await answer("status"), undefined);
+});
+
+test("the directory of sockets is of this user's session, root's, or the user's own", () => {
+  const uid = 1234;
+  const session = { XDG_RUNTIME_DIR: scratch };
+  const own = "/tmp/bulkhead-1234";
+  assert.equal(controlDirectories(session, uid), [path.join(scratch, "bulkhead"), own]);
+  assert.equal(controlDirectories({ XDG_RUNTIME_DIR: "/nowhere" }, uid), [own]);
+  assert.equal(controlDirectories({ XDG_RUNTIME_DIR: "run" }, uid), [own]);
+  assert.equal(controlDirectories({}, 0), ["/run/bulkhead"]);
+});
+
+test("a directory that others may use, or made, is no place for control sockets", () => {
+  const make = (name: string) => makeControlDirectory(path.join(scratch, name));
+  make("new");
+  make("new");
+  mkdirSync(path.join(scratch, "open"), { mode: 0o755 });
+  assert.throws(() => make("open"), /others may use it, its mode is 755; chmod 700 it/);
+  symlinkSync("new", path.join(scratch, "link"));
+  assert.throws(() => make("link"), /it is no directory/);
+  assert.throws(() => make("nowhere/new"), /ENOENT/);
+  if (process.getuid?.() !== 0) return skip("not root: nobody else's directory can be made");
+  mkdirSync(path.join(scratch, "foreign"), { mode: 0o700 });
+  chownSync(path.join(scratch, "foreign"), 65534, 65534);
+  assert.throws(() => make("foreign"), /it belongs to user 65534/);
+});
+
+test.run();
