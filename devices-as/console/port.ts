@@ -35,6 +35,8 @@ export class Port {
   private isGone: bool = false;
   /** Nobody has the other end of a pseudo-terminal open for now; who opens it wakes the device. */
   private isAlone: bool = false;
+  /** What a console said to nobody found no room: until somebody comes all that follows is lost. */
+  private isFull: bool = false;
   private hasFailed: bool = false;
 
   /**
@@ -92,7 +94,12 @@ export class Port {
     const line = this.source();
     if (line == null) return;
     line.look();
-    this.isAlone = line.alone;
+    this.found(line.alone);
+  }
+
+  private found(isAlone: bool): void {
+    this.isAlone = isAlone;
+    if (!isAlone) this.isFull = false;
   }
 
   /** Looks whether somebody has come to a socket; if not, who comes wakes the device. */
@@ -108,6 +115,7 @@ export class Port {
   transmit(chain: Chain): void {
     const out = this.output();
     if (out == null) return this.keep(chain);
+    if (this.isFull) return; // the kernel has room again: what came now would leave a gap behind it
     chain.skip(min(this.taken, chain.readable));
     this.taken += chain.readInto(out, chain.readable);
     if (chain.readable == 0) {
@@ -118,6 +126,7 @@ export class Port {
     } else if (this.source() != null && this.source()!.alone) {
       this.isAlone = true; // and to wait until there is room would be to never sleep
       if (!this.isConsole) return chain.wait();
+      this.isFull = true;
       this.taken = 0;
     } else {
       this.lose(out.errno);
@@ -136,7 +145,7 @@ export class Port {
     if (chain.writable == 0) return; // the driver's own doing: nothing fits
     if (!this.isOpen || source == null) return chain.wait();
     if (chain.writeFrom(source, chain.writable) > 0) return; // an error comes again
-    this.isAlone = source.alone;
+    this.found(source.alone);
     if (this.isAlone) return chain.wait();
     if (!source.again) {
       this.lose(source.errno);
