@@ -18,10 +18,10 @@ const SHARED_SOURCES = ["start.S", "text.c", "platform.c", "virtio.c", "pci.c"];
 
 /** The programs, and what each is made of besides. */
 const PROGRAMS = {
-  entropy: ["entropy.c"],
+  entropy: ["entropy.c", "histogram.c"],
   config: ["config.c"],
   console: ["console.c"],
-  disk: ["disk.c"],
+  disk: ["disk.c", "histogram.c"],
   hostile: [
     "hostile.c",
     "hostile-memory.c",

@@ -37,12 +37,6 @@ struct slot {
   uint64_t since;
 };
 
-/** Latencies in steps of an eighth of an octave, from 1 ns on. */
-struct histogram {
-  uint64_t counts[64 * 8];
-  uint64_t total;
-};
-
 static struct job {
   struct device device;
   struct queue queue;
@@ -60,22 +54,6 @@ static uint32_t passed, failed;
 static bool fail(const char *what) {
   print("blk%u: %s\n", (uint64_t)job.number, what);
   return false;
-}
-
-static void histogram_add(struct histogram *histogram, uint64_t ns) {
-  if (ns < 8) ns = 8;
-  uint32_t octave = 63 - (uint32_t)__builtin_clzll(ns);
-  histogram->counts[octave * 8 + (ns >> (octave - 3) & 7)]++;
-  histogram->total++;
-}
-
-static uint64_t histogram_percentile(const struct histogram *histogram, uint64_t percent) {
-  uint64_t rank = (histogram->total * percent + 99) / 100, below = 0;
-  for (uint32_t i = 0; i < 64 * 8; i++) {
-    below += histogram->counts[i];
-    if (below >= rank && below) return (8ull + i % 8) << (i / 8) >> 3;
-  }
-  return 0;
 }
 
 // What belongs at a place of the disk: another word at each place, and in each round.

@@ -77,6 +77,18 @@ static inline void mmio_write16(uint64_t address, uint16_t value) {
   __asm__ volatile("movw %0, (%1)" : : "r"(value), "r"(address) : "memory");
 }
 
+// histogram.c: how long requests took.
+#define HISTOGRAM_SHIFT 5
+#define HISTOGRAM_STEPS (1u << HISTOGRAM_SHIFT)
+struct histogram {
+  uint64_t counts[64 * HISTOGRAM_STEPS];
+  uint64_t total;
+};
+/** Notes one request. */
+void histogram_add(struct histogram *histogram, uint64_t ns);
+/** Nanoseconds that `percent` of all requests took at most; 0: there were none. */
+uint64_t histogram_percentile(const struct histogram *histogram, uint64_t percent);
+
 // pci.c: where the functions of bus 0 have virtio's structures (virtio v1.2 §4.1.4).
 struct pci_function {
   uint64_t common;      // virtio_pci_common_cfg, which is what `window` means with PCI
