@@ -1,215 +1,189 @@
-// npm run bench: what a confined device costs, measured here and now. Medians of several runs;
-// where QEMU is installed, its microvm runs the same guest in the same minutes.
-//
-//   npm run bench -- --json     one object instead of tables
+// npm run bench: Bulkhead's numbers, and those of others in the same minutes on the same machine.
+// Rounds in which everybody has a turn, medians of at least five, ratios. What it takes, and what
+// is left out unless it is named, says --help.
 
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { STDERR, STDOUT, say, sayJson } from "../host/cli/output.js";
+import { parseArgs } from "node:util";
+import { STDERR, STDOUT, say } from "../host/cli/output.js";
 import { table } from "../host/cli/table.js";
+import { chart } from "./bench/chart.js";
+import { QEMU, qemuCpu } from "./bench/commands.js";
 import { firstLightGuest } from "./bench/first-light.js";
-import { hostDriver } from "./bench/host-driver.js";
-import { median, processorPercent, start, time, versionOf } from "./bench/processes.js";
+import { versionOf } from "./bench/processes.js";
+import {
+  CHART,
+  columns,
+  finished,
+  HEAD,
+  merged,
+  type Results,
+  type SectionResult,
+  withNumbers,
+} from "./bench/report.js";
+import { progress, ROUNDS } from "./bench/rounds.js";
+import { type Context, runSection, SECTIONS, type Section } from "./bench/sections.js";
 
-const BULKHEAD = fileURLToPath(new URL("../bundle/cli/main.js", import.meta.url));
-const GUEST = fileURLToPath(new URL("../guest/entropy.elf", import.meta.url));
-const RNG = fileURLToPath(new URL("../devices/rng.wasm", import.meta.url));
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+const README = path.join(ROOT, "README.md");
+/** What README shows; other runs leave it alone. */
+const CHECKED_IN = path.join(ROOT, "build/bench/results.json");
+const OUTPUT = path.join(ROOT, "dist/bench.json");
 
-/** Differences below a third are noise on a shared machine, whatever the number of runs. */
-const RUNS = 7;
-const THROUGHPUT_RUNS = 5;
-const SECONDS = 1;
-const IDLE_SECONDS = 5;
+const USAGE = `Usage: npm run bench -- [SECTION...] [--readme | --render]
 
-const QEMU = "qemu-system-x86_64";
-const MICROVM = [
-  ...["-M", "microvm,x-option-roms=off", "-enable-kvm", "-m", "128", "-nodefaults"],
-  ...["-no-user-config", "-nographic", "-serial", "stdio", "-no-reboot"],
-  ...["-object", "rng-random,filename=/dev/urandom,id=r", "-device", "virtio-rng-device,rng=r"],
-  ...["-global", "virtio-mmio.force-legacy=false", "-device", "isa-debug-exit,iobase=0x501"],
-];
-/** Where microvm puts its virtio-mmio windows: base, step, count. */
-const MICROVM_WINDOWS = "mmio=0xfeb00000,512,24";
+Measures, prints a table and writes dist/bench.json. Sections, with what they take here:
+${SECTIONS.map(usageOf).join("\n")}
 
-/** One line of the result: a number that matters, its unit, and QEMU's where it has one. */
-interface Result {
-  name: string;
-  unit: string;
-  bulkhead: number;
-  qemu?: number | undefined;
-  /** What was aimed at, for a reader. */
-  target?: string;
+  --readme   writes build/bench/results.json, too, and from it README's table and the chart;
+             sections that were not measured stay as they are there
+  --render   makes README's table and the chart of build/bench/results.json, and measures nothing
+`;
+
+function usageOf({ name, title, minutes, onlyByName }: Section): string {
+  const when = onlyByName ? "; only when it is named" : "";
+  return `  ${name.padEnd(12)} ${title}: ${minutes} min${when}`;
 }
 
-function bulkhead(kernel: string, ...options: string[]): string[] {
-  return [process.execPath, BULKHEAD, "run", kernel, "-m", "128M", "--rng", ...options];
-}
-
-function qemu(kernel: string, cpu: string, parameters: string): string[] {
-  return [QEMU, ...MICROVM, "-cpu", cpu, "-kernel", kernel, "-append", parameters];
-}
-
-/** A software KVM offers a bit of the host's CPU that it cannot virtualise. */
-async function qemuCpu(kernel: string): Promise<string | undefined> {
-  if (versionOf(QEMU, "--version") === undefined) return undefined;
-  for (const cpu of ["host", "host,-arch-capabilities"]) {
-    if ((await time(qemu(kernel, cpu, ""))).stdout !== "") return cpu;
-  }
-  return undefined;
-}
-
-function progress(text: string): void {
-  say(STDERR, `bench: ${text}\n`);
-}
-
-/** Medians of `runs` rounds in which every command has a turn, so that all see the same noise. */
-async function medians(
-  commands: (string[] | undefined)[],
-  runs: number,
-  measure: (command: string[]) => Promise<number>,
-): Promise<(number | undefined)[]> {
-  const values: number[][] = commands.map(() => []);
-  for (let run = 0; run < runs; run++) {
-    for (const [index, command] of commands.entries()) {
-      if (command !== undefined) values[index]!.push(await measure(command));
-    }
-  }
-  return values.map((each) => (each.length === 0 ? undefined : median(each)));
-}
-
-async function benchStart(kernel: string, cpu: string | undefined): Promise<Result[]> {
-  progress("start of the process to the guest's first instruction");
-  const ours = bulkhead(kernel, "--debug-exit");
-  const theirs = cpu === undefined ? undefined : qemu(kernel, cpu, "");
-  const bare = [process.execPath, "-e", "process.stdout.write('!')"];
-  const firstByte = async (command: string[]) => (await time(command)).firstByteMs;
-  const [first, other, node] = await medians([ours, theirs, bare], RUNS, firstByte);
-  const name = "exec → first guest instruction";
-  return [
-    { name, unit: "ms", bulkhead: first!, qemu: other, target: "≤ 250" },
-    { name: "  of that, node until it runs a script", unit: "ms", bulkhead: node! },
-  ];
-}
-
-/** MB/s that the guest itself has measured. */
-async function guestSpeed(command: string[]): Promise<number> {
-  const { stdout } = await time(command);
-  const match = /(\d+) kB\/s/.exec(stdout);
-  if (match === null) throw new Error(`no measurement from ${command[0]}:\n${stdout}`);
-  return Number(match[1]) / 1000;
-}
-
-async function benchGuest(cpu: string | undefined): Promise<Result[]> {
-  const results: Result[] = [];
-  for (const [depth, request] of [
-    [32, 4096],
-    [1, 4096],
-    [1, 64],
-  ]) {
-    progress(`guest reads ${request} bytes at a time, ${depth} in flight`);
-    const work = `bench seconds=${SECONDS} depth=${depth} request=${request}`;
-    const ours = bulkhead(GUEST, "-p", work);
-    const exit = `${work} ${MICROVM_WINDOWS} exit=debug`;
-    const theirs = cpu === undefined ? undefined : qemu(GUEST, cpu, exit);
-    const [first, other] = await medians([ours, theirs], THROUGHPUT_RUNS, guestSpeed);
-    const name = `rng in a guest, ${request} B × ${depth} in flight`;
-    results.push({ name, unit: "MB/s", bulkhead: first!, qemu: other });
-  }
-  return results;
-}
-
-function benchHostDriver(): Result[] {
-  progress("32 chains of 4 KiB from a confined process to a driver on the host");
-  const { bytesPerSecond, startMs, proof } = hostDriver(RNG, THROUGHPUT_RUNS, SECONDS);
-  const name = "rng to a driver on the host, 4096 B × 32 in flight";
-  return [
-    { name, unit: "MB/s", bulkhead: median(bytesPerSecond) / 1e6 },
-    { name: "device process, spawn → confined", unit: "ms", bulkhead: startMs },
-    {
-      name: "device process, private memory",
-      unit: "MB",
-      bulkhead: proof.privateBytes / 1e6,
-      target: "≤ 10",
-    },
-    {
-      name: "  pages of node's text, unshared just now",
-      unit: "MB",
-      bulkhead: proof.privateFileBytes / 1e6,
-    },
-  ];
-}
-
-async function idlePercent(command: string[]): Promise<number> {
-  const child = start(command);
-  await new Promise((resolve) => child.stdout!.once("data", resolve));
-  // What happens once after the start is not idling.
-  await new Promise((resolve) => setTimeout(resolve, 1000));
-  const percent = await processorPercent(child.pid!, IDLE_SECONDS);
-  child.kill();
-  await new Promise((resolve) => child.once("close", resolve));
-  return percent;
-}
-
-async function benchIdle(kernel: string, cpu: string | undefined): Promise<Result[]> {
-  progress("an idle machine");
-  const theirs = cpu === undefined ? undefined : qemu(kernel, cpu, "");
-  const [first, other] = await medians([bulkhead(kernel), theirs], 3, idlePercent);
-  return [{ name: "idle machine, of one core", unit: "%", bulkhead: first!, qemu: other }];
-}
-
-function machine(cpu: string | undefined): Record<string, string> {
-  const flags = readFileSync("/proc/cpuinfo", "utf8");
-  const hardware = /^flags.*\b(vmx|svm)\b/m.test(flags);
+/** What the numbers were measured on. */
+function machine(): Record<string, string> {
+  const hardware = /^flags.*\b(vmx|svm)\b/m.test(readFileSync("/proc/cpuinfo", "utf8"));
+  const [version = "none"] = /[\d.]+/.exec(versionOf(QEMU, "--version") ?? "") ?? [];
   return {
-    processor: `${os.cpus()[0]?.model ?? "unknown"}, ${os.cpus().length} cores`,
-    kvm: hardware ? "hardware" : "without vmx or svm in /proc/cpuinfo",
-    load: `${os.loadavg()[0]!.toFixed(1)} in the last minute, the benchmark's own included`,
-    kernel: os.release(),
-    node: process.version,
-    qemu: cpu === undefined ? "none that runs" : (versionOf(QEMU, "--version") ?? "none"),
+    Processor: `${os.cpus()[0]?.model.trim() ?? "unknown"}, ${os.cpus().length} cores`,
+    KVM: hardware ? "hardware" : "software, without vmx or svm",
+    Linux: os.release().replace(/^(\d+\.\d+).*/, "$1"),
+    Node: process.version.slice(1),
+    QEMU: version,
   };
 }
 
-function digits(value: number | undefined): string {
-  if (value === undefined) return "";
-  return value >= 100 ? value.toFixed(0) : value.toFixed(1);
+/** Runs `body` with what sections need, which is gone afterwards. */
+async function withContext(body: (context: Context) => Promise<void>): Promise<void> {
+  const scratch = mkdtempSync(path.join(os.tmpdir(), "bulkhead-bench-"));
+  const at = (name: string, then: "leave" | "sleep") => {
+    const file = path.join(scratch, name);
+    writeFileSync(file, firstLightGuest(then));
+    return file;
+  };
+  try {
+    const [kernel, sleepingKernel] = [at("leave.elf", "leave"), at("sleep.elf", "sleep")];
+    await body({ kernel, sleepingKernel, cpu: await qemuCpu(kernel), rounds: ROUNDS });
+  } finally {
+    rmSync(scratch, { recursive: true });
+  }
 }
 
-async function report(results: Result[], about: Record<string, string>): Promise<void> {
-  const rows = results.map(({ name, unit, bulkhead: ours, qemu: theirs, target = "" }) => [
-    name,
-    digits(ours),
-    digits(theirs),
-    unit,
-    target,
-  ]);
-  say(STDOUT, `${await table(["", "Bulkhead", "QEMU microvm", "", "target"], rows)}\n`);
-  for (const [name, value] of Object.entries(about)) say(STDOUT, `${name.padEnd(10)} ${value}\n`);
+/** `work`, which fails when nothing is left that could bring it to an end. */
+async function unlessStuck<T>(work: Promise<T>): Promise<T> {
+  let stuck = () => {};
+  const never = new Promise<never>((_, reject) => {
+    stuck = () => reject(new Error("waits for something that never comes, did a guest not start?"));
+    process.once("beforeExit", stuck);
+  });
+  try {
+    return await Promise.race([work, never]);
+  } finally {
+    process.off("beforeExit", stuck);
+  }
 }
 
-async function bench(scratch: string, json: boolean): Promise<void> {
-  const leaving = path.join(scratch, "leave.elf");
-  const sleeping = path.join(scratch, "sleep.elf");
-  writeFileSync(leaving, firstLightGuest("leave"));
-  writeFileSync(sleeping, firstLightGuest("sleep"));
-  const cpu = await qemuCpu(leaving);
-  const results = [
-    ...(await benchStart(leaving, cpu)),
-    ...benchHostDriver(),
-    ...(await benchGuest(cpu)),
-    ...(await benchIdle(sleeping, cpu)),
-  ];
-  if (json) sayJson({ machine: machine(cpu), results });
-  else await report(results, machine(cpu));
+async function measure(section: Section, context: Context): Promise<SectionResult> {
+  const { name, title, peer } = section;
+  const load = Number(os.loadavg()[0]!.toFixed(2));
+  const date = new Date().toISOString().replace(/\.\d+/, "");
+  const rows = (await unlessStuck(runSection(section, context))).map(finished);
+  progress("");
+  return { name, title, peer, date, load, rows };
 }
 
-const scratch = mkdtempSync(path.join(os.tmpdir(), "bulkhead-bench-"));
+async function print({ title, peer, load, rows }: SectionResult): Promise<void> {
+  const [, ours = "", , ...rest] = HEAD;
+  const head = [title, ours, peer, ...rest];
+  say(STDOUT, `${await table(head, rows.map(columns))}load before: ${load}\n\n`);
+}
+
+function checkedIn(): Results | undefined {
+  try {
+    return JSON.parse(readFileSync(CHECKED_IN, "utf8")) as Results;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+function write(file: string, results: Results): void {
+  mkdirSync(path.dirname(file), { recursive: true });
+  writeFileSync(file, `${JSON.stringify(results, null, 2)}\n`);
+}
+
+function render(results: Results): void {
+  writeFileSync(README, withNumbers(readFileSync(README, "utf8"), results));
+  writeFileSync(path.join(ROOT, CHART), chart(results));
+}
+
+/** Writes what there is so far: numbers are not lost because a later section fails. */
+function keep(results: Results, toReadme: boolean): void {
+  write(OUTPUT, results);
+  if (!toReadme) return;
+  const names = SECTIONS.map(({ name }) => name);
+  const all = merged(results, checkedIn(), names);
+  write(CHECKED_IN, all);
+  render(all);
+}
+
+async function bench(sections: readonly Section[], toReadme: boolean, context: Context) {
+  const results: Results = { machine: machine(), sections: [] };
+  for (const section of sections) {
+    try {
+      const result = await measure(section, context);
+      results.sections.push(result);
+      await print(result);
+      keep(results, toReadme);
+    } catch (error) {
+      progress("");
+      say(STDERR, `bench: ${section.name}: ${(error as Error).message}\n`);
+      process.exitCode = 1;
+    }
+  }
+  for (const [name, value] of Object.entries(results.machine)) {
+    say(STDOUT, `${name.padEnd(10)} ${value}\n`);
+  }
+}
+
+/** The sections with these names, or all but those that are left out unless they are named. */
+function chosen(names: readonly string[]): Section[] {
+  const unknown = names.filter((word) => !SECTIONS.some(({ name }) => name === word));
+  if (unknown.length > 0) throw new Error(`unknown section: ${unknown.join(", ")}\n\n${USAGE}`);
+  if (names.length === 0) return SECTIONS.filter(({ onlyByName }) => onlyByName !== true);
+  return SECTIONS.filter(({ name }) => names.includes(name));
+}
+
+async function main(): Promise<void> {
+  const { values, positionals } = parseArgs({
+    options: {
+      help: { type: "boolean", short: "h" },
+      readme: { type: "boolean" },
+      render: { type: "boolean" },
+    },
+    allowPositionals: true,
+  });
+  if (values.help) return say(STDOUT, USAGE);
+  const sections = chosen(positionals);
+  const toReadme = values.readme === true;
+  if (!values.render) return withContext((context) => bench(sections, toReadme, context));
+  const results = checkedIn();
+  if (results === undefined) throw new Error(`there is no ${CHECKED_IN} yet: --readme makes it`);
+  render(results);
+}
+
 try {
-  await bench(scratch, process.argv.includes("--json"));
-} finally {
-  rmSync(scratch, { recursive: true });
+  await main();
+} catch (error) {
+  say(STDERR, `bench: ${(error as Error).message}\n`);
+  process.exitCode = 1;
 }
 // The descriptors of the data path would keep the event loop; there is nothing left to wait for.
 process.exit();

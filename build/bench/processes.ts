@@ -15,6 +15,8 @@ export interface Finished {
   firstByteMs: number;
   totalMs: number;
   stdout: string;
+  /** What it said on stderr, and the signal that ended it, if one did. */
+  complaint: string;
 }
 
 /**
@@ -23,25 +25,31 @@ export interface Finished {
  */
 const ENVIRONMENT = { PATH: process.env.PATH ?? "" };
 
-/** Starts `command`; the caller ends it. */
-export function start(command: readonly string[]): ChildProcess {
+/** Starts `command`; the caller ends it, and reads stderr if that is to be a pipe. */
+export function start(
+  command: readonly string[],
+  stderr: "ignore" | "pipe" = "ignore",
+): ChildProcess {
   const [file, ...args] = command;
-  const stdio: StdioOptions = ["ignore", "pipe", "ignore"];
+  const stdio: StdioOptions = ["ignore", "pipe", stderr];
   return spawn(file!, args, { stdio, env: ENVIRONMENT, timeout: TIMEOUT_MS });
 }
 
 /** Runs `command` to its end. */
 export async function time(command: readonly string[]): Promise<Finished> {
   const begin = performance.now();
-  const child = start(command);
+  const child = start(command, "pipe");
+  let complaint = "";
+  child.stderr!.setEncoding("utf8").on("data", (text: string) => (complaint += text));
   let firstByteMs = Number.NaN;
   let stdout = "";
   child.stdout!.setEncoding("utf8").on("data", (text: string) => {
     if (stdout === "") firstByteMs = performance.now() - begin;
     stdout += text;
   });
-  await once(child, "close");
-  return { firstByteMs, totalMs: performance.now() - begin, stdout };
+  const [, signal] = (await once(child, "close")) as [number | null, string | null];
+  if (signal !== null) complaint += `ended by ${signal}\n`;
+  return { firstByteMs, totalMs: performance.now() - begin, stdout, complaint };
 }
 
 /** The process `pid` and all below it. */
