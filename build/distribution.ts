@@ -130,7 +130,7 @@ function masterBootRecord(): Uint8Array {
 }
 
 /** Puts the files below `root` into an ext4 file system `offset` bytes into a new `image`. */
-function makeExt4(
+export function makeExt4(
   image: string,
   root: string,
   { bytes, offset }: { bytes: number; offset: number },

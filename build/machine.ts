@@ -16,7 +16,7 @@ const OUTPUT = path.join(ROOT, "dist", "machine");
 const KERNEL_PACKAGE = "linux-image-cloud-amd64";
 
 /** Modules of both guests, in the order that satisfies their dependencies. */
-const GUEST_MODULES = [
+export const GUEST_MODULES = [
   "virtio_ring",
   "virtio",
   "virtio_mmio",
@@ -143,7 +143,12 @@ function addModules(cpio: Cpio, names: string[], { modules, busybox }: DebianFil
   cpio.file("modules/order", added.join("\n"));
 }
 
-function base(init: string, modules: string[], debian: DebianFiles): Cpio {
+/**
+ * An initramfs with busybox, kernel modules, and `init` of test/machine/ as its first program.
+ *
+ * @param modules those that are not built in, in the order that they are loaded in
+ */
+export function initramfs(init: string, modules: string[], debian = fetchDebian()): Cpio {
   const cpio = new Cpio();
   for (const name of ["proc", "sys", "dev", "tmp", "disks"]) cpio.directory(name);
   cpio.copy("bin/busybox", debian.busybox, 0o755);
@@ -153,7 +158,7 @@ function base(init: string, modules: string[], debian: DebianFiles): Cpio {
 }
 
 /** Shared libraries of a program, as ldd(1) finds them. */
-function librariesOf(program: string): string[] {
+export function librariesOf(program: string): string[] {
   const lines = run("ldd", [program]).split("\n");
   return lines.flatMap((line) => /(?:=> |^\s+)(\/\S+) \(0x/.exec(line)?.[1] ?? []);
 }
@@ -196,10 +201,11 @@ export function buildMachine(): MachineImages {
   const guestInitrd = path.join(OUTPUT, "guest.cpio");
   const hostInitrd = path.join(OUTPUT, "host.cpio");
   const examplesInitrd = path.join(OUTPUT, "examples.cpio");
-  base("guest-init.sh", GUEST_MODULES, debian).write(guestInitrd);
-  base("examples-init.sh", [...GUEST_MODULES, ...EXAMPLES_MODULES], debian).write(examplesInitrd);
+  initramfs("guest-init.sh", GUEST_MODULES, debian).write(guestInitrd);
+  const examplesModules = [...GUEST_MODULES, ...EXAMPLES_MODULES];
+  initramfs("examples-init.sh", examplesModules, debian).write(examplesInitrd);
 
-  const host = base("host-init.sh", HOST_MODULES, debian);
+  const host = initramfs("host-init.sh", HOST_MODULES, debian);
   host.copy(HOST_PATHS.node, process.execPath, 0o755);
   for (const library of librariesOf(process.execPath)) host.copy(library, library, 0o755);
   host.copy(HOST_PATHS.kernel, debian.kernel);

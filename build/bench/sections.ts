@@ -56,6 +56,15 @@ export const SECTIONS: readonly Section[] = [
     minutes: 2,
   },
   {
+    name: "machine",
+    title: "A stock Debian kernel in the test machine",
+    peer: "QEMU microvm",
+    module: "./machine.js",
+    run: "benchMachine",
+    minutes: 12,
+    onlyByName: true,
+  },
+  {
     name: "start",
     title: "From exec to the guest, one rng device",
     peer: "QEMU microvm",

@@ -3,6 +3,8 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { chart } from "../../build/bench/chart.js";
+import { takeFigures } from "../../build/bench/machine.js";
+import { figuresOf } from "../../build/bench/machine-host.js";
 import { median } from "../../build/bench/processes.js";
 import {
   CHART,
@@ -129,6 +131,23 @@ test("chart() draws to the right what is faster, whatever the unit, in octaves",
 test("chart() has the names of a row as text, not as markup", () => {
   const svg = chart(results([section("a", [{ ...slower, name: "<b> & co" }])]));
   assert.match(svg, /&lt;b&gt; &amp; co/);
+});
+
+const TERSE = `3;fio-3.33;bench;0;0;77252;15129;3782;5106;22;46442;215.0${";0".repeat(118)}`;
+
+test("figuresOf() takes the guest's clock, the time of dd, and fio's reads a second", () => {
+  const said = ["guest: init 3.17", "guest: dd from 4.10 s to 6.10 s", `guest: fio ${TERSE}`];
+  const figures = { who: "ours", execToInitS: 9, kernelS: 3.17, dd: 33.554432, fio: 3782 };
+  assert.equal(figuresOf("ours", `noise\n${said.join("\n")}\nguest: done\n`, 9), figures);
+  for (const left of said) {
+    const others = said.filter((line) => line !== left);
+    assert.is(figuresOf("ours", others.join("\n"), 9), undefined, `without ${left}`);
+  }
+});
+
+test("takeFigures() finds the lines of a round, whatever stands around them", () => {
+  const figures = { who: "theirs", execToInitS: 1, kernelS: 2, dd: 3, fio: 4 };
+  assert.equal(takeFigures(`# a\r\nfigures ${JSON.stringify(figures)}\r\nb`), [figures]);
 });
 
 test("README's table and the chart are those of results.json", () => {

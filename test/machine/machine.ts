@@ -60,6 +60,10 @@ export interface Place {
 export interface RunOptions {
   /** Its files are in Place.disks. On an emulated host they are as new, whoever wrote to them. */
   disks?: Distribution | undefined;
+  /** A cpio archive that an emulated host unpacks over its own files. */
+  archive?: string | undefined;
+  /** Told what the emulator did and what runs again; the test log, unless it is something else. */
+  note?: ((text: string) => void) | undefined;
 }
 
 /** One command to run. */
@@ -125,7 +129,7 @@ function quoted(word: string): string {
 }
 
 /** The initramfs of the emulated host with these jobs in it. */
-function hostWithJobs(jobs: Map<number, Job>, directory: string): string {
+function hostWithJobs(jobs: Map<number, Job>, directory: string, archive?: string): string {
   const place: Place = { ...HOST_PATHS, emulated: true };
   const cpio = new Cpio();
   for (const [index, job] of jobs) {
@@ -140,7 +144,9 @@ function hostWithJobs(jobs: Map<number, Job>, directory: string): string {
   const whole = path.join(directory, "initrd");
   cpio.write(part);
   fs.copyFileSync(images!.hostInitrd, whole);
-  fs.appendFileSync(whole, fs.readFileSync(part));
+  for (const more of archive === undefined ? [part] : [archive, part]) {
+    fs.appendFileSync(whole, fs.readFileSync(more));
+  }
   return whole;
 }
 
@@ -264,10 +270,8 @@ async function runHost(
   const reader = new JobReader();
   const consoleFile = path.join(directory, "console");
   try {
-    const args = [
-      ...qemuArguments(hostWithJobs(jobs, directory), consoleFile, await tscKhz()),
-      ...diskArguments(options),
-    ];
+    const initrd = hostWithJobs(jobs, directory, options.archive);
+    const args = [...qemuArguments(initrd, consoleFile, await tscKhz()), ...diskArguments(options)];
     const qemu = spawn("qemu-system-x86_64", args, { stdio: ["ignore", "pipe", "pipe"] });
     const watch = new HostWatch(jobs, deadline, () => qemu.kill("SIGKILL"));
     qemu.stdout.setEncoding("utf8").on("data", (text: string) => {
@@ -282,7 +286,9 @@ async function runHost(
     if (!reader.complete) {
       const last = fs.existsSync(consoleFile) ? fs.readFileSync(consoleFile, "latin1") : "";
       const how = qemu.signalCode === null ? "vanished" : "hung";
-      note(`the emulated host ${how}; its last words:\n${errors}${last.slice(-CONSOLE_BYTES)}`);
+      (options.note ?? note)(
+        `the emulated host ${how}; its last words:\n${errors}${last.slice(-CONSOLE_BYTES)}`,
+      );
     }
     return reader;
   } finally {
@@ -291,14 +297,15 @@ async function runHost(
 }
 
 async function runEmulated(jobs: Job[], options: RunOptions): Promise<JobResult[]> {
+  const tell = options.note ?? note;
   const tries = new Tries(jobs.length, (index, output) => jobs[index]!.isWrong?.(output) ?? false);
   const deadline = performance.now() + MACHINE_MS_MAX;
   for (let left = tries.left(); left.length > 0; left = tries.left()) {
     if (performance.now() >= deadline) break;
-    if (tries.hosts > 0) note(`a fresh emulated host for ${left.length} of ${jobs.length} jobs`);
+    if (tries.hosts > 0) tell(`a fresh emulated host for ${left.length} of ${jobs.length} jobs`);
     const these = new Map(left.map((index) => [index, jobs[index]!]));
     const reader = await runHost(these, deadline, options);
-    for (const text of tries.take(reader)) note(text);
+    for (const text of tries.take(reader)) tell(text);
   }
   return jobs.map((_, index) => {
     const result = tries.result(index);

@@ -1,0 +1,67 @@
+// A stock Debian kernel under Bulkhead and under QEMU microvm, in the test machine: on hardware
+// with KVM that is this one; elsewhere it is emulated, and only ratios mean anything.
+
+import { machineUnavailable, type Place, runInMachine } from "../../test/machine/machine.js";
+import type { Figures, RoundSettings } from "./machine-host.js";
+import { type BenchFiles, buildBenchFiles, EMULATED, packBenchFiles } from "./machine-images.js";
+import { median } from "./processes.js";
+import { progress, ROUNDS } from "./rounds.js";
+import type { Row } from "./rows.js";
+
+/** Both guests, with tries that the emulator spoils. */
+const ROUND_MS = 480_000;
+
+/** Numbers of one guest in each round. */
+type Column = Figures[];
+
+/** The lines that machine-host.ts printed. */
+export function takeFigures(output: string): Figures[] {
+  const lines = output.matchAll(/^figures (\{.*\})\r?$/gm);
+  return [...lines].map(([, json]) => JSON.parse(json!) as Figures);
+}
+
+function command(place: Place, here: BenchFiles, round: number): string[] {
+  const files = place.emulated ? EMULATED : here;
+  const settings: RoundSettings = { files, kernel: place.kernel, oursFirst: round % 2 === 0 };
+  const program = `${place.checkout}/dist/build/bench/machine-host.js`;
+  return [place.node, program, JSON.stringify(settings)];
+}
+
+function row(what: Omit<Row, "ours" | "theirs">, of: keyof Figures, columns: Column[]): Row {
+  const [ours, theirs] = columns.map((column) => median(column.map((each) => Number(each[of]))));
+  return { ...what, ours: ours!, theirs: theirs! };
+}
+
+/** Rounds of both guests; medians of their figures. */
+export async function benchMachine(): Promise<Row[]> {
+  const unavailable = machineUnavailable();
+  if (unavailable !== undefined) throw new Error(unavailable);
+  const here = buildBenchFiles();
+  progress(`a stock kernel, ${ROUNDS} rounds in the test machine`);
+  const jobs = Array.from({ length: ROUNDS }, (_, round) => ({
+    command: (place: Place) => command(place, here, round),
+    timeoutMs: ROUND_MS,
+  }));
+  const results = await runInMachine(jobs, { archive: packBenchFiles(here), note: progress });
+  const figures = results.flatMap(({ output }) => takeFigures(output));
+  const columns = (["ours", "theirs"] as const).map((name) => {
+    return figures.filter(({ who }) => who === name);
+  });
+  if (columns.some((column) => column.length < ROUNDS)) {
+    throw new Error(`rounds without figures:\n${results.map(({ output }) => output).join("\n")}`);
+  }
+  return [
+    row(
+      { name: "kernel → init, by its own clock", unit: "s", target: "≤ 1.2 ×" },
+      "kernelS",
+      columns,
+    ),
+    row({ name: "exec → init", unit: "s" }, "execToInitS", columns),
+    row({ name: "dd, 1 MiB at a time", unit: "MB/s", target: "≥ 0.8 ×" }, "dd", columns),
+    row(
+      { name: "fio, 4 KiB random reads, 16 in flight", unit: "requests/s", target: "≥ 0.8 ×" },
+      "fio",
+      columns,
+    ),
+  ];
+}
