@@ -97,9 +97,10 @@ function bar(row: Row, y: number, octaves: number): string {
   return parts.join("\n");
 }
 
-/** "¼ ×" and the like for the lines of the grid. */
+/** "1/4", "1 ×" or "4". */
 function octaveName(octave: number): string {
-  return octave < 0 ? `1/${2 ** -octave} ×` : `${2 ** octave} ×`;
+  if (octave === 0) return "1 ×";
+  return octave < 0 ? `1/${2 ** -octave}` : `${2 ** octave}`;
 }
 
 function octavesTo(octaves: number): number[] {
@@ -147,11 +148,11 @@ export function chart({ sections }: Results): string {
   const size = `width="${WIDTH}" height="${height}" viewBox="0 0 ${WIDTH} ${height}"`;
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" ${size} role="img">`,
-    "<title>How fast Bulkhead is beside the other, row by row</title>",
+    "<title>Bulkhead beside the other, row by row</title>",
     `<style>${STYLE}</style>`,
     `<rect class="card" x="0.5" y="0.5" width="${WIDTH - 1}" height="${height - 1}" rx="8"/>`,
-    text(MARGIN, 26, "Bulkhead beside the other: longer to the right is faster", ' class="head"'),
-    text(MARGIN, 44, "the mark is the target", ' class="quiet"'),
+    text(MARGIN, 26, "Bulkhead beside the other: the further to the right, the better", ' class="head"'),
+    text(MARGIN, 44, "times as fast, or as small; the mark is the target", ' class="quiet"'),
     text(WIDTH - MARGIN, HEADER - 6, "Bulkhead : other", ' class="quiet" text-anchor="end"'),
     ...scale(octaves),
     ...body,
