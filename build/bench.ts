@@ -170,7 +170,10 @@ async function main(): Promise<void> {
     },
     allowPositionals: true,
   });
-  if (values.help) return say(STDOUT, USAGE);
+  if (values.help) {
+    say(STDOUT, USAGE);
+    return;
+  }
   const sections = chosen(positionals);
   const toReadme = values.readme === true;
   if (!values.render) return withContext((context) => bench(sections, toReadme, context));

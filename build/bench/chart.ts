@@ -151,7 +151,12 @@ export function chart({ sections }: Results): string {
     "<title>Bulkhead beside the other, row by row</title>",
     `<style>${STYLE}</style>`,
     `<rect class="card" x="0.5" y="0.5" width="${WIDTH - 1}" height="${height - 1}" rx="8"/>`,
-    text(MARGIN, 26, "Bulkhead beside the other: the further to the right, the better", ' class="head"'),
+    text(
+      MARGIN,
+      26,
+      "Bulkhead beside the other: the further to the right, the better",
+      ' class="head"',
+    ),
     text(MARGIN, 44, "times as fast, or as small; the mark is the target", ' class="quiet"'),
     text(WIDTH - MARGIN, HEADER - 6, "Bulkhead : other", ' class="quiet" text-anchor="end"'),
     ...scale(octaves),
