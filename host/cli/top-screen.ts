@@ -1,12 +1,15 @@
 // The terminal while `bulkhead top` shows something that changes: another screen, which is gone
 // afterwards, whatever the way out.
 
+import os from "node:os";
 import tty from "node:tty";
 import { STDOUT, say } from "./output.js";
 
 const STDIN = 0;
 const CTRL_C = 3;
 const Q = 0x71;
+const COLUMNS_USUAL = 80;
+const ROWS_USUAL = 24;
 
 /** xterm's control sequences: the other screen, the cursor, and what is behind it. */
 const ENTER = "\x1b[?1049h\x1b[?25l";
@@ -15,7 +18,9 @@ const HOME = "\x1b[H";
 const CLEAR_LINE = "\x1b[K";
 const CLEAR_BELOW = "\x1b[J";
 
-const SIGNALS = ["SIGTERM", "SIGHUP"] as const;
+const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+/** Exit status of a process that a signal ended, as a shell counts it. */
+const SIGNAL_STATUS_FIRST = 128;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
 const STYLES = /\x1b\[[0-9;]*m/g;
 
@@ -34,7 +39,9 @@ export class Screen {
     this.#leave = resolve;
   });
   readonly #onExit = () => this.#restore();
-  readonly #onSignal = () => this.#quit();
+  readonly #onSignal = (signal: NodeJS.Signals) => {
+    process.exit(SIGNAL_STATUS_FIRST + os.constants.signals[signal]);
+  };
 
   private constructor() {
     say(STDOUT, ENTER);
@@ -44,7 +51,8 @@ export class Screen {
     process.stdin.on("data", (keys: Uint8Array) => {
       if (keys.includes(CTRL_C) || keys.includes(Q)) this.#quit();
     });
-    process.stdin.on("end", this.#onSignal);
+    process.stdin.on("end", () => this.#quit()); // the terminal has gone away
+    process.stdin.on("error", () => this.#quit());
   }
 
   /** Whether somebody looks, and can say that he has seen enough. */
@@ -62,7 +70,9 @@ export class Screen {
 
   /** Shows `text` in the place of what was there. */
   show(text: string): void {
-    const { columns = 80, rows = 24 } = process.stdout;
+    // 0, 0 is what a terminal has whose size nobody has set.
+    const columns = process.stdout.columns || COLUMNS_USUAL;
+    const rows = process.stdout.rows || ROWS_USUAL;
     const lines = [
       ...text
         .trimEnd()
