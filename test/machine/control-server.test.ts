@@ -1,7 +1,9 @@
 // Who may talk to the control socket, and for how long without saying anything. What a VM answers
 // is in control.test.ts.
 
-import { chownSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { test } from "uvu";
@@ -63,6 +65,29 @@ test("a client that does not read its answers is let go, and they are kept no lo
   const flood = setInterval(() => client.say('{"request":"metrics"}\n'.repeat(1000)), 1);
   await gone;
   clearInterval(flood);
+  await server.close();
+});
+
+test("another user is refused, even where the socket's file lets everybody in", async () => {
+  if (process.getuid?.() !== 0) return skip("not root: nobody else can be had");
+  const { file, server } = serve("others");
+  chmodSync(scratch, 0o755);
+  chmodSync(file, 0o666);
+  const script = `
+    const socket = require("net").connect(process.argv[1], () => socket.write(process.argv[2]));
+    socket.pipe(process.stdout);`;
+  const say = ["-e", script, file, '{"request":"status"}\n'];
+  const [uid, gid, cwd] = [65534, 65534, "/"];
+  const child = spawn(process.execPath, say, {
+    uid,
+    gid,
+    cwd,
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  let text = "";
+  child.stdout.setEncoding("utf8").on("data", (more: string) => (text += more));
+  await once(child, "close");
+  assert.match(text, /"code":"ERR_DENIED","message":"user 65534 may not control this VM"/);
   await server.close();
 });
 
