@@ -49,7 +49,11 @@ function writeSegment(image: DataView, at: number, { type, offset, bytes }: Segm
 
 /** An ELF64 kernel that says "!" and then leaves, or sleeps for ever. */
 export function firstLightGuest(then: "leave" | "sleep"): Uint8Array {
-  const code = [...SAY, ...(then === "leave" ? LEAVE : []), ...SLEEP];
+  return kernelOf([...SAY, ...(then === "leave" ? LEAVE : []), ...SLEEP]);
+}
+
+/** An ELF64 kernel that is entered by PVH at the first byte of `code`. */
+export function kernelOf(code: readonly number[]): Uint8Array {
   const noteOffset = EHDR_BYTES + 2 * PHDR_BYTES;
   const entryOffset = noteOffset + NOTE_BYTES;
   const bytes = entryOffset + code.length;

@@ -161,10 +161,10 @@ const ACPI_FADT_LEGACY_DEVICES = 1 << 0;
 const ACPI_FADT_8042 = 1 << 1;
 const ACPI_FADT_NO_VGA = 1 << 2;
 const ACPI_FADT_NO_CMOS_RTC = 1 << 5;
-// Fixed feature flags (§5.2.9, table 5-35). The two buttons' flags mean "not a fixed feature".
+// Fixed feature flags (§5.2.9, table 5-35). The sleep button's flag means "not a fixed
+// feature": there is none. The power button is one, as its flag is not set.
 const ACPI_FADT_WBINVD = 1 << 0;
 const ACPI_FADT_C1_SUPPORTED = 1 << 2;
-const ACPI_FADT_POWER_BUTTON = 1 << 4;
 const ACPI_FADT_SLEEP_BUTTON = 1 << 5;
 const ACPI_FADT_FIXED_RTC = 1 << 6;
 const ACPI_FADT_RESET_REGISTER = 1 << 10;
@@ -309,7 +309,6 @@ function fixed(layout: BootLayout, { facs, dsdt }: { facs: number; dsdt: number 
     flags:
       ACPI_FADT_WBINVD |
       ACPI_FADT_C1_SUPPORTED |
-      ACPI_FADT_POWER_BUTTON |
       ACPI_FADT_SLEEP_BUTTON |
       ACPI_FADT_FIXED_RTC |
       ACPI_FADT_RESET_REGISTER |

@@ -1,13 +1,13 @@
 // The commands for VMs that run: list, stop, pause, resume, stat, debug, top.
 
 import { Command, Option } from "commander";
-import type { JsonOption } from "./control.js";
+import type { JsonOption, StopOptions } from "./control.js";
 import type { TopOptions } from "./top.js";
 
 /** What each command does; each returns the exit status. */
 export interface ControlCommands {
   list(options: JsonOption): Promise<number>;
-  stop(name: string): Promise<number>;
+  stop(name: string, options: StopOptions): Promise<number>;
   pause(name: string): Promise<number>;
   resume(name: string): Promise<number>;
   stat(name: string, options: JsonOption): Promise<number>;
@@ -55,13 +55,16 @@ export function controlCommands(
     .option("--json", "print one JSON object for each VM")
     .addHelpText("after", example("bulkhead list"))
     .action(async (options: JsonOption) => onStatus(await commands.list(options)));
-  const stop = named("stop", "end a VM", async (vm) => onStatus(await commands.stop(vm)))
+  const stop = command("stop", "shut a VM down, or end it")
     .description(
-      "End a VM at once, as Ctrl-A x does, and wait until it is gone. The guest is not\n" +
-        "asked: to it, it is as if its power was cut. Shut it down from inside if it has\n" +
-        "anything to lose.",
+      "Press the power button of a VM and wait until it has shut down. Where nobody in\n" +
+        "the guest listens to the button (a system without logind or acpid, say), or\n" +
+        "with --force, it ends at once, as if its power was cut, and as Ctrl-A x does.",
     )
-    .addHelpText("after", example("bulkhead stop web"));
+    .argument("<NAME>", NAME)
+    .option("-f, --force", "do not ask the guest")
+    .addHelpText("after", example("bulkhead stop web"))
+    .action(async (vm: string, options: StopOptions) => onStatus(await commands.stop(vm, options)));
   const pause = named("pause", "halt a VM", async (vm) => onStatus(await commands.pause(vm)))
     .description("Halt the CPUs of a VM, which stays in memory; its devices idle.")
     .addHelpText("after", example("bulkhead pause web; bulkhead resume web"));

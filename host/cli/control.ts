@@ -1,5 +1,6 @@
 // bulkhead list, stop, pause, resume and debug: what is done to VMs that run.
 
+import { VmmError } from "../errors.js";
 import type { VmStatus } from "../machine/control.js";
 import { ControlClient, withVms } from "./control-client.js";
 import { uptime } from "./figures.js";
@@ -7,8 +8,15 @@ import { printable, STDOUT, say, sayJson } from "./output.js";
 import { formatSize } from "./size.js";
 import { table } from "./table.js";
 
-/** A VM that was asked to end is killed by nobody: it says that it does not end. */
-const STOP_MS_MAX = 30_000;
+/**
+ * What a guest may take to shut down. Nobody is killed then; and a VM ends a conversation in which
+ * nothing is said for a little longer.
+ */
+const STOP_MS_MAX = 50_000;
+
+export interface StopOptions {
+  force?: boolean;
+}
 
 export interface JsonOption {
   json?: boolean;
@@ -61,18 +69,30 @@ export function resume(name: string): Promise<number> {
   return change(name, "resume");
 }
 
-/** Ends the VM and waits until it is gone. */
-export function stop(name: string): Promise<number> {
+/** Whether the conversation ended in time, as it does with the VM. */
+async function closesInTime(vm: ControlClient): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<"late">((resolve) => {
+    timer = setTimeout(resolve, STOP_MS_MAX, "late");
+  });
+  const first = await Promise.race([vm.closed, late]);
+  clearTimeout(timer);
+  return first !== "late";
+}
+
+/** Asks the guest to shut down, or takes the power from it, and waits until the VM is gone. */
+export function stop(name: string, { force = false }: StopOptions): Promise<number> {
   return withVm(name, async (vm) => {
-    await vm.ask("stop");
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<"late">((resolve) => {
-      timer = setTimeout(resolve, STOP_MS_MAX, "late");
-    });
-    const ended = await Promise.race([vm.closed, late]);
-    clearTimeout(timer);
-    say(STDOUT, printable(ended === "late" ? `${name}: stopping\n` : `${name}: stopped\n`));
-    return ended === "late" ? 1 : 0;
+    const { asked } = await vm.ask("stop", { force });
+    if (!(await closesInTime(vm))) {
+      const seconds = STOP_MS_MAX / 1000;
+      const what = asked === true ? "its guest was asked to shut down" : "it was told to end";
+      const advice = `bulkhead stop --force ${name} takes the power from it`;
+      const problem = `Cannot stop VM "${name}": ${what}, and has not in ${seconds} s\n${advice}`;
+      throw new VmmError("ERR_CONTROL", problem);
+    }
+    say(STDOUT, printable(`${name}: ${asked === true ? "shut down" : "stopped"}\n`));
+    return 0;
   });
 }
 

@@ -44,6 +44,8 @@ export interface Controlled {
   resume(): void;
   /** Registers of each vCPU and states of each queue, as text. */
   debug(): Promise<string>;
+  /** Asks the guest to shut down; false when nobody in it listens. */
+  pressPowerButton(): boolean;
   /** Ends the guest, as taking the power from it would. */
   stop(detail: string): void;
 }
@@ -58,7 +60,15 @@ class RequestError extends Error {
   }
 }
 
-type Handler = (vm: Controlled) => object | Promise<object>;
+/** A request, as its client wrote it. */
+interface Request {
+  id?: unknown;
+  request?: unknown;
+  /** To `stop`: the guest is not asked. */
+  force?: unknown;
+}
+
+type Handler = (vm: Controlled, request: Request) => object | Promise<object>;
 
 function namedCounters(vm: Controlled): NamedCounters[] {
   const { devices } = vm.status();
@@ -89,9 +99,10 @@ const HANDLERS: ReadonlyMap<string, Handler> = new Map<string, Handler>([
   ["debug", async (vm) => ({ text: await vm.debug() })],
   [
     "stop",
-    (vm) => {
-      vm.stop("by its control socket");
-      return stateOf(vm);
+    (vm, { force }) => {
+      const asked = force !== true && vm.pressPowerButton();
+      if (!asked) vm.stop("by its control socket");
+      return { ...stateOf(vm), asked };
     },
   ],
 ]);
@@ -99,13 +110,8 @@ const HANDLERS: ReadonlyMap<string, Handler> = new Map<string, Handler>([
 /** Every word that is a request. */
 export const REQUESTS: readonly string[] = [...HANDLERS.keys()];
 
-interface Request {
-  id: unknown;
-  handler: Handler;
-}
-
 /** What `line` says, or a RequestError; `heard` gets its id as soon as that is known. */
-function parse(line: string, heard: (id: unknown) => void): Request {
+function parse(line: string, heard: (id: unknown) => void): { handler: Handler; request: Request } {
   let value: unknown;
   try {
     value = JSON.parse(line);
@@ -113,15 +119,16 @@ function parse(line: string, heard: (id: unknown) => void): Request {
     throw new RequestError("ERR_NOT_JSON", "a request is one line of JSON");
   }
   const isObject = typeof value === "object" && value !== null && !Array.isArray(value);
-  const { id = null, request } = (isObject ? value : {}) as { id?: unknown; request?: unknown };
-  heard(id);
-  if (typeof request !== "string") {
+  const request: Request = isObject ? (value as object) : {};
+  heard(request.id ?? null);
+  const name = request.request;
+  if (typeof name !== "string") {
     throw new RequestError("ERR_NO_REQUEST", 'a request looks like {"id":1,"request":"status"}');
   }
-  const handler = HANDLERS.get(request);
-  if (handler !== undefined) return { id, handler };
+  const handler = HANDLERS.get(name);
+  if (handler !== undefined) return { handler, request };
   const known = REQUESTS.join(", ");
-  throw new RequestError("ERR_UNKNOWN_REQUEST", `"${request}" is none of ${known}`);
+  throw new RequestError("ERR_UNKNOWN_REQUEST", `"${name}" is none of ${known}`);
 }
 
 /** A line that says no. */
@@ -133,10 +140,10 @@ export function refusal(id: unknown, code: string, message: string): string {
 export async function answerTo(line: string, vm: Controlled): Promise<string> {
   let id: unknown = null;
   try {
-    const { handler } = parse(line, (heard) => {
+    const { handler, request } = parse(line, (heard) => {
       id = heard;
     });
-    return `${JSON.stringify({ id, ok: true, ...(await handler(vm)) })}\n`;
+    return `${JSON.stringify({ id, ok: true, ...(await handler(vm, request)) })}\n`;
   } catch (error) {
     const known = error instanceof RequestError || error instanceof VmmError;
     return refusal(id, known ? error.code : "ERR_INTERNAL", (error as Error).message);

@@ -1,19 +1,18 @@
 // The words that threads of the VMM share: one SharedArrayBuffer, laid out here and nowhere else.
 //
-//   0 GO │ 1 STOP │ 2 PM1 enable │ 3 I/O thread │ 4 inline device │ 5 its turns
-//   6 orders │ 7 PAUSED │ 8 inspections │ 9 halted vCPUs
+//   0 GO │ 1 STOP │ 3 I/O thread │ 4 inline device │ 5 its turns
+//   6 orders │ 7 PAUSED │ 8 inspections │ 9 halted vCPUs │ 10 … PM1, PM1_WORDS
 //   16 … interrupt status, a word a device │ 64 … serial port │ 1088 … mailboxes, 16 words a vCPU
 //
 // Everything else has one owner: transports and queues belong to the I/O worker (DESIGN D6).
 
 import { DEVICES_MAX } from "./layout.js";
+import { PM1_WORDS } from "./x86/pm1.js";
 
 /** Set once when every device is ready: vCPU workers wait for it. */
 const GO = 0;
 /** Set once when the VM is to end: vCPU workers look at it before each KVM_RUN. */
 const STOP = 1;
-/** The PM1 enable register: a guest reads back what it wrote, maybe on another vCPU. */
-const PM1_ENABLE = 2;
 /** Thread id of the I/O worker. */
 const IO_THREAD = 3;
 /** Index + 1 of the inline device whose code the I/O worker is in, or 0; and how often it was. */
@@ -27,6 +26,7 @@ const PAUSED = 7;
 const INSPECTIONS = 8;
 /** vCPUs that are halted because of PAUSED. */
 const HALTED = 9;
+const PM1 = 10;
 const INTERRUPT_STATUS = 16;
 const LEGACY = 64;
 const LEGACY_WORDS = 1024;
@@ -151,12 +151,9 @@ export class Shared {
     };
   }
 
-  get pm1Enable(): number {
-    return Atomics.load(this.words, PM1_ENABLE);
-  }
-
-  set pm1Enable(value: number) {
-    Atomics.store(this.words, PM1_ENABLE, value & 0xffff);
+  /** State of ACPI's PM1 event registers. */
+  get pm1(): Int32Array<SharedArrayBuffer> {
+    return this.words.subarray(PM1, PM1 + PM1_WORDS);
   }
 
   /** State of the serial port and the CMOS clock. */

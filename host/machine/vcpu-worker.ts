@@ -22,6 +22,7 @@ import {
 import { type BusAccess, MailboxClient, MEMORY, PORT } from "./mailbox.js";
 import { Shared } from "./shared.js";
 import { cpuidOf, type EntryState, entryRegs, entrySregs } from "./x86/cpu.js";
+import { Pm1 } from "./x86/pm1.js";
 import { Ports } from "./x86/ports.js";
 import { Serial } from "./x86/serial.js";
 
@@ -47,6 +48,8 @@ export interface VcpuWorkerData {
   mailboxWakeFd: number;
   serialInterruptFd: number;
   serialFd: number;
+  /** Signalled for ACPI's interrupt. */
+  sciFd: number;
   debugExit: boolean;
 }
 
@@ -100,7 +103,8 @@ class VcpuLoop {
       onLost: (errno: number) => post({ type: "output-lost", errno }),
     };
     const serial = new Serial(this.#shared.legacy, { interrupt, ...output });
-    this.#ports = new Ports(serial, { shared: this.#shared, debugExit: data.debugExit });
+    const pm1 = new Pm1(this.#shared.pm1, new EventFd(data.sciFd));
+    this.#ports = new Ports(serial, { pm1, debugExit: data.debugExit });
     const wake = new EventFd(data.mailboxWakeFd);
     this.#mailbox = new MailboxClient(this.#shared, { cpu: data.index, wake });
     this.#isPci = data.transport === "pci";

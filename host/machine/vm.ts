@@ -17,6 +17,7 @@ import { DeviceSet } from "./devices.js";
 import { EventFd } from "./eventfd.js";
 import { guestExitOf, StopRequest } from "./exit.js";
 import {
+  ACPI_SCI_GSI,
   BOOT_LAYOUT,
   COM1,
   CPU_COUNT_MAX,
@@ -29,6 +30,7 @@ import { lostText, SerialOutput } from "./serial-output.js";
 import { Shared } from "./shared.js";
 import { Vcpus } from "./vcpus.js";
 import { type EntryState, entryStateOf } from "./x86/cpu.js";
+import { Pm1 } from "./x86/pm1.js";
 import { Serial } from "./x86/serial.js";
 
 /** How often input that the guest has not read yet is offered again. */
@@ -179,6 +181,15 @@ export class Vm implements Controlled {
     return this.#parts.devices.counters();
   }
 
+  /** Presses the power button, if somebody in the guest listens to it; returns whether. */
+  pressPowerButton(): boolean {
+    const { pm1 } = this.#parts;
+    if (this.#stopping || !pm1.hasButton) return false;
+    this.resume(); // a guest that is halted would not notice
+    pm1.pressButton();
+    return true;
+  }
+
   /** What the kernel says of each device's process, measured now. */
   proofs(): Promise<DeviceProof[]> {
     return this.#parts.devices.proofs();
@@ -198,6 +209,7 @@ interface Parts {
   vcpus: Vcpus;
   devices: DeviceSet;
   serial: Serial;
+  pm1: Pm1;
   close(): Promise<void>;
 }
 
@@ -256,6 +268,10 @@ async function assemble(
   kvm.vm.irqfd(interrupt.fd, COM1.gsi);
   cleanup.push(() => interrupt.close());
 
+  const sci = EventFd.create();
+  kvm.vm.irqfd(sci.fd, ACPI_SCI_GSI);
+  cleanup.push(() => sci.close());
+
   const vcpuData = {
     cpuCount,
     vmFd: kvm.vm.fd,
@@ -267,6 +283,7 @@ async function assemble(
     mailboxWakeFd: devices.wakeFd,
     serialInterruptFd: interrupt.fd,
     serialFd: output.fd,
+    sciFd: sci.fd,
     debugExit: config.debugExit,
   };
   const starting = Vcpus.start(shared, vcpuData, (errno) => {
@@ -281,7 +298,8 @@ async function assemble(
   const confine = await prepareConfinement(config.seccomp, confined);
   await devices.ready();
   const serial = new Serial(shared.legacy, { interrupt, outFd: output.fd });
-  return { config, transport, control, confine, entry, shared, vcpus, devices, serial };
+  const pm1 = new Pm1(shared.pm1, sci);
+  return { config, transport, control, confine, entry, shared, vcpus, devices, serial, pm1 };
 }
 
 interface OpenKvm {

@@ -101,6 +101,9 @@ test("acpiTables() tells which legacy parts there are", () => {
   };
   assert.equal(flags({ has8042: false, hasCmosRtc: true }), 0b000101);
   assert.equal(flags({ has8042: true, hasCmosRtc: false }), 0b100111);
+  const TWO_BUTTONS = 0x30;
+  const SLEEP_BUTTON = 0x20; // whose bit means that it is not among the fixed registers
+  assert.equal(table("FACP").readUInt32LE(112) & TWO_BUTTONS, SLEEP_BUTTON);
   const madt = (has8259: boolean) => table("APIC", { layout: { ...LAYOUT, has8259 } });
   assert.equal(madt(true).readUInt32LE(40), 1);
   assert.equal(madt(false).readUInt32LE(40), 0);
@@ -223,6 +226,8 @@ test("acpiTables() makes an FADT and a MADT that iasl reads as they were meant",
     ["PM1 Event Block Length", "04"],
     ["PM1 Control Block Length", "02"],
     [String.raw`Reset Register Supported \(V2\)`, "1"],
+    [String.raw`Control Method Power Button \(V1\)`, "0"],
+    [String.raw`Control Method Sleep Button \(V1\)`, "1"],
     [String.raw`Headless - No Video \(V3\)`, "1"],
     [String.raw`Hardware Reduced \(V5\)`, "0"],
     ["Value to cause reset", "FE"],

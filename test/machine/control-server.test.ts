@@ -39,6 +39,7 @@ const vm: Controlled = {
     throw new VmmError("ERR_SYSCALL", "Cannot resume: for a test");
   },
   debug: () => Promise.resolve(""),
+  pressPowerButton: () => false,
   stop: () => {},
 };
 

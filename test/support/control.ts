@@ -70,9 +70,13 @@ export class RawClient {
 }
 
 /** One request in a conversation of its own. */
-export async function askOnce(path: string, request: string): Promise<Record<string, unknown>> {
+export async function askOnce(
+  path: string,
+  request: string,
+  details: object = {},
+): Promise<Record<string, unknown>> {
   const client = await RawClient.connect(path);
-  const answer = await client.ask({ id: 1, request });
+  const answer = await client.ask({ id: 1, request, ...details });
   client.close();
   return answer;
 }

@@ -10,8 +10,8 @@ import {
   DEBUG_EXIT_PORT,
   I8042,
 } from "../layout.js";
-import type { Shared } from "../shared.js";
 import { cmosRegister } from "./cmos.js";
+import type { Pm1 } from "./pm1.js";
 import type { Serial } from "./serial.js";
 
 const PM1_CNT_SCI_EN = 0x0001;
@@ -23,20 +23,20 @@ export type PortExit = { reason: "poweroff" } | { reason: "reboot" } | DebugExit
 type DebugExit = { reason: "debug-exit"; value: number };
 
 export interface PortOptions {
-  shared: Pick<Shared, "pm1Enable">;
+  pm1: Pm1;
   debugExit: boolean;
 }
 
 /** The I/O ports as one vCPU sees them. */
 export class Ports {
   readonly #serial: Serial;
-  readonly #shared: Pick<Shared, "pm1Enable">;
+  readonly #pm1: Pm1;
   readonly #debugExit: boolean;
   #cmosIndex = 0;
 
   constructor(serial: Serial, options: PortOptions) {
     this.#serial = serial;
-    this.#shared = options.shared;
+    this.#pm1 = options.pm1;
     this.#debugExit = options.debugExit;
   }
 
@@ -52,9 +52,9 @@ export class Ports {
       case I8042.dataPort:
         return 0; // never busy, nothing to read: enough for a reset through it
       case ACPI_PM1A_EVT_PORT:
-        return 0; // no event ever happens
+        return this.#pm1.status;
       case ACPI_PM1A_EVT_PORT + 2:
-        return this.#shared.pm1Enable;
+        return this.#pm1.enable;
       case ACPI_PM1A_CNT_PORT:
         return PM1_CNT_SCI_EN;
       default:
@@ -74,8 +74,11 @@ export class Ports {
         return undefined;
       case I8042.commandPort:
         return (value & 0xff) === I8042.resetCommand ? { reason: "reboot" } : undefined;
+      case ACPI_PM1A_EVT_PORT:
+        this.#pm1.clear(value & 0xffff);
+        return undefined;
       case ACPI_PM1A_EVT_PORT + 2:
-        this.#shared.pm1Enable = value;
+        this.#pm1.enable = value;
         return undefined;
       case ACPI_PM1A_CNT_PORT:
         return isSoftOff(value) ? { reason: "poweroff" } : undefined;

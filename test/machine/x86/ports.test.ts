@@ -2,13 +2,28 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { EventFd } from "../../../host/machine/eventfd.js";
 import { cmosRegister } from "../../../host/machine/x86/cmos.js";
+import { PM1_WORDS, Pm1 } from "../../../host/machine/x86/pm1.js";
 import { Ports } from "../../../host/machine/x86/ports.js";
 import { SERIAL_WORDS, Serial } from "../../../host/machine/x86/serial.js";
 
-function openPorts(debugExit = false): Ports {
+/** An interrupt line, and how often it was raised. */
+class Line extends EventFd {
+  raised = 0;
+
+  override signal(): void {
+    this.raised += 1;
+  }
+}
+
+function openPm1(): { pm1: Pm1; sci: Line } {
+  const sci = new Line(-1);
+  return { pm1: new Pm1(new Int32Array(new SharedArrayBuffer(PM1_WORDS * 4)), sci), sci };
+}
+
+function openPorts(debugExit = false, { pm1 } = openPm1()): Ports {
   const words = new Int32Array(new SharedArrayBuffer(SERIAL_WORDS * 4));
   const serial = new Serial(words, { interrupt: EventFd.create(), outFd: -1 });
-  return new Ports(serial, { shared: { pm1Enable: 0 }, debugExit });
+  return new Ports(serial, { pm1, debugExit });
 }
 
 test("PM1a control powers off for SLP_EN with the type of S5 only (ACPI 6.5 §4.8.3.2)", () => {
@@ -23,6 +38,22 @@ test("the PM1 enable register reads back what a guest wrote (ACPI 6.5 §4.8.3.1)
   const ports = openPorts();
   ports.out(0x602, 0x0420);
   assert.equal([ports.in(0x602, 2), ports.in(0x600, 2)], [0x0420, 0]);
+});
+
+test("the power button is pressed once, and interrupts only a guest that enabled it", () => {
+  const machine = openPm1();
+  const ports = openPorts(false, machine);
+  assert.is(machine.pm1.hasButton, false);
+  machine.pm1.pressButton();
+  assert.equal([ports.in(0x600, 2), machine.sci.raised], [0x100, 0]);
+  ports.out(0x602, 0x100); // what happened before counts when it is enabled
+  assert.equal([machine.pm1.hasButton, machine.sci.raised], [true, 1]);
+  ports.out(0x600, 0x20);
+  assert.is(ports.in(0x600, 2), 0x100, "another bit");
+  ports.out(0x600, 0x100);
+  assert.is(ports.in(0x600, 2), 0);
+  machine.pm1.pressButton();
+  assert.equal([ports.in(0x600, 2), machine.sci.raised], [0x100, 2]);
 });
 
 test("the keyboard controller resets on 0xfe, and is never busy", () => {
