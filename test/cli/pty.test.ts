@@ -13,6 +13,12 @@ import { Slave } from "../support/slave.js";
 const GUEST = guestPath("console");
 const LOOK_MS = 5;
 
+/** Ended with the tests: those that fail leave theirs behind. */
+const machines: ChildProcess[] = [];
+test.after(() => {
+  for (const machine of machines) machine.kill("SIGKILL");
+});
+
 /** `bulkhead run --json`, and the events that it has told. */
 class Machine {
   readonly process: ChildProcess;
@@ -21,6 +27,7 @@ class Machine {
   constructor(...args: string[]) {
     const command = [BULKHEAD, "run", GUEST, "--json", ...args];
     this.process = spawn(process.execPath, command, { stdio: ["ignore", "pipe", "inherit"] });
+    machines.push(this.process);
     this.process.stdout?.setEncoding("utf8").on("data", (text: string) => (this.#said += text));
   }
 

@@ -19,6 +19,12 @@ const KEPT_BYTES_MIN = 8 * 1024;
 
 const consoles = suite("console of a VM on a pseudo-terminal");
 
+/** Ended with the tests: those that fail leave theirs behind. */
+const runs: Run[] = [];
+consoles.after(() => {
+  for (const run of runs) run.vm.stop("the tests are over");
+});
+
 /** A machine whose console has a pseudo-terminal. */
 class Machine {
   run!: Run;
@@ -41,6 +47,7 @@ class Machine {
     };
     const changes = { kernel: guestPath("console"), devices: [device] };
     machine.run = await Run.create(config(cmdline, changes));
+    runs.push(machine.run);
     return machine;
   }
 
