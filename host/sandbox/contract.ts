@@ -96,9 +96,10 @@ export interface DeviceExports {
 
   /**
    * Something that it waited for has come, or its deadline has passed; or the VMM says that it is
-   * to look at what it was granted again, because a terminal has another size. A device may be
-   * woken for nothing. After this and after each batch of requests, the oldest request that waits
-   * in each queue is offered to `serve` again, until each of them waits.
+   * to look at what it was granted again, because a terminal has another size, or somebody
+   * has opened or closed a pseudo-terminal. A device may be woken for nothing. After this and after
+   * each batch of requests, the oldest request that waits in each queue is offered to `serve`
+   * again, until each of them waits.
    */
   wake(): void;
 
