@@ -6,8 +6,15 @@ import { DevicePty, OpenWatch } from "../machine/device-pty.js";
 import { isNewPty } from "./device.js";
 import type { EventSink } from "./events.js";
 
+/**
+ * A hang-up throws away what was not read yet, and nobody can tell how much that is: a program that
+ * waits for it has read everything long before.
+ */
+const LAST_WORDS_MS = 100;
+
 export class Ptys {
-  readonly #open: { close(): void }[] = [];
+  readonly #ptys: DevicePty[] = [];
+  readonly #watches: OpenWatch[] = [];
 
   private constructor() {}
 
@@ -18,7 +25,7 @@ export class Ptys {
       for (const device of devices) ptys.#give(device, onEvent);
       return ptys;
     } catch (error) {
-      ptys.close();
+      ptys.#close();
       throw error;
     }
   }
@@ -27,22 +34,27 @@ export class Ptys {
     const wanted = Object.entries(device.grants).filter(([, grant]) => isNewPty(grant));
     if (wanted.length === 0) return;
     const { id } = device;
-    const watch = this.#keep(new OpenWatch());
+    const watch = new OpenWatch();
+    this.#watches.push(watch);
     device.wakeFds = [...(device.wakeFds ?? []), watch.fd];
     for (const [name, grant] of wanted) {
-      const { master: held, path: what } = this.#keep(DevicePty.open(watch));
+      const pty = DevicePty.open(watch);
+      this.#ptys.push(pty);
+      const { master: held, path: what } = pty;
       device.grants[name] = { ...grant, what, held };
       onEvent({ event: "pty", time: Date.now(), id, grant: name, path: what });
     }
   }
 
-  #keep<T extends { close(): void }>(made: T): T {
-    this.#open.push(made);
-    return made;
+  /** Hangs up on whoever is there, when he has had time to read what the guest said last. */
+  async end(): Promise<void> {
+    if (this.#ptys.some(({ isAttended }) => isAttended)) {
+      await new Promise((resolve) => setTimeout(resolve, LAST_WORDS_MS));
+    }
+    this.#close();
   }
 
-  /** Hangs up on whoever is there. */
-  close(): void {
-    for (const made of this.#open.splice(0)) made.close();
+  #close(): void {
+    for (const made of [...this.#ptys, ...this.#watches]) made.close();
   }
 }

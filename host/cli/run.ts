@@ -82,6 +82,6 @@ export async function run(kernel: string | undefined, options: RunOptions): Prom
       ...(console === undefined ? {} : { console }),
     });
   } finally {
-    ptys?.close();
+    await ptys?.end();
   }
 }

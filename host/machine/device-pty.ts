@@ -4,7 +4,7 @@
 // slave was opened, but whoever watches the slave's file.
 
 import { closeSync, fchmodSync } from "node:fs";
-import { checked, syscall } from "../ffi/libc.js";
+import { checked, poll, syscall } from "../ffi/libc.js";
 import { Mapping } from "../ffi/memory.js";
 import { syscallNumber } from "../sandbox/syscalls.js";
 import { openPair } from "./pty.js";
@@ -18,6 +18,10 @@ const IN_CLOSE_NOWRITE = 0x10;
 const IN_OPEN = 0x20;
 const IN_NONBLOCK = 0o4000;
 const IN_CLOEXEC = 0o2000000;
+
+/** poll.h; a hang-up is told unasked. */
+const POLLFD = { fd: 0, revents: 6, bytes: 8 } as const;
+const POLLHUP = 0x010;
 
 /** Tells when somebody opens or closes files: its descriptor can then be read (inotify(7)). */
 export class OpenWatch {
@@ -73,6 +77,17 @@ export class DevicePty {
     }
   }
 
+  /** Whether somebody has the slave open. */
+  get isAttended(): boolean {
+    const pollfd = Mapping.anonymous(POLLFD.bytes);
+    pollfd.view.setInt32(POLLFD.fd, this.master, true);
+    poll(pollfd.address, 1, 0);
+    const revents = pollfd.view.getUint16(POLLFD.revents, true);
+    pollfd.close();
+    return (revents & POLLHUP) === 0;
+  }
+
+  /** Hangs up: what whoever is there has not read yet is lost to him. */
   close(): void {
     closeSync(this.master);
   }

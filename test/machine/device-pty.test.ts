@@ -111,9 +111,11 @@ test("what was typed can be read when who typed it has left, and then there is n
 
 test("OpenWatch tells who comes and who goes, and nothing else", () => {
   const line = new Line("tty");
+  assert.not.ok(line.pty.isAttended);
   assert.ok(line.hasNews, "whoever made it has closed it");
   const somebody = line.open();
   assert.ok(line.hasNews);
+  assert.ok(line.pty.isAttended);
   fs.writeSync(somebody, "x");
   line.write(5);
   assert.not.ok(line.hasNews);
