@@ -1,8 +1,12 @@
 #!/usr/bin/env node
 // Entry of `bulkhead`: reads the arguments, calls the command, reports what went wrong.
 
+// The order counts: threads start while the rest is loaded.
+import "./early.js";
+
 import { CommanderError } from "commander";
 import { EXIT } from "../errors.js";
+import { abandonThreads } from "../machine/thread.js";
 import { checkOutput, sayError } from "./output.js";
 import { type Commands, programOf } from "./program.js";
 import { usageError } from "./usage.js";
@@ -41,6 +45,12 @@ function fromCommander(error: CommanderError): unknown {
   return usageError(`Cannot parse the command line: ${problem}`, advice ?? `see: ${help}`);
 }
 
+/** Ends the process: a handle or a thread that is left must not keep a finished VMM alive. */
+async function leave(status: number): Promise<void> {
+  await abandonThreads(status);
+  process.exit(status);
+}
+
 async function main(): Promise<number> {
   let status: number = EXIT.usage;
   try {
@@ -58,7 +68,6 @@ async function main(): Promise<number> {
   }
 }
 
-process.on("uncaughtException", (error) => process.exit(sayError(error, json)));
+process.on("uncaughtException", (error) => leave(sayError(error, json)));
 
-// Not by process.exitCode: a thread or a handle that is left must not keep a finished VMM alive.
-process.exit(await main());
+void main().then(leave);

@@ -1,7 +1,7 @@
 // All devices of a VM and the I/O worker that serves them, seen from the supervisor: start, watch,
 // start again, give up.
 
-import { Worker } from "node:worker_threads";
+import type { Worker } from "node:worker_threads";
 import { assert, type ErrorCode, VmmError } from "../errors.js";
 import type { Vm } from "../kvm/kvm.js";
 import type { SocketFile } from "../sandbox/grants.js";
@@ -21,6 +21,7 @@ import { InlineWatch } from "./inline-watch.js";
 import type { IoCommand, IoReport, IoWorkerData } from "./io-worker.js";
 import type { Ram } from "./ram.js";
 import type { Shared } from "./shared.js";
+import { threadFor } from "./thread.js";
 
 /** A device that is not ready by then never will be; on a loaded machine it takes a second. */
 const DEVICE_START_TIMEOUT_MS = 30_000;
@@ -111,7 +112,7 @@ export class DeviceSet {
   }
 
   #startWorker(machine: Machine): void {
-    const workerData: IoWorkerData = {
+    const data: IoWorkerData = {
       shared: machine.shared.buffer,
       counters: this.#counters,
       cpuCount: machine.cpuCount,
@@ -122,11 +123,11 @@ export class DeviceSet {
       vmFd: machine.vm.fd,
       devices: this.#slots.map((slot) => slot.ioData),
     };
-    this.#worker = new Worker(new URL("../machine/io-worker.js", import.meta.url), { workerData });
-    const worker = this.#worker;
+    const worker = threadFor("io", data);
+    this.#worker = worker;
     this.#workerEnded = new Promise((resolve) => worker.once("exit", () => resolve()));
-    this.#worker.on("message", (report: IoReport) => this.#reported(report));
-    this.#worker.on("error", (error) => this.#workerFailed(error));
+    worker.on("message", (report: IoReport) => this.#reported(report));
+    worker.on("error", (error) => this.#workerFailed(error));
   }
 
   /** An inline device that loops takes the I/O worker with it, so the VM ends; but it is named. */

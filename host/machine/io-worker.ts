@@ -3,7 +3,7 @@
 // driver's kick (ioeventfd), a device's reply (socket), a vCPU's register access (mailbox) and the
 // supervisor's word.
 
-import { parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
+import { parentPort, receiveMessageOnPort } from "node:worker_threads";
 import { assert } from "../errors.js";
 import { gettid } from "../ffi/libc.js";
 import { Vm } from "../kvm/kvm.js";
@@ -23,6 +23,7 @@ import { PciBus } from "./pci-bus.js";
 import { PciLines } from "./pci-lines.js";
 import { ramWindows } from "./ram.js";
 import { Shared } from "./shared.js";
+import { threadData } from "./thread.js";
 
 /** A device as the I/O worker knows it. */
 export interface IoDeviceData {
@@ -215,7 +216,7 @@ async function inlineChannel(command: AttachInline, shared: Shared): Promise<Inl
 function main(): void {
   assert(parentPort !== null, "the I/O worker is a worker thread");
   const port = parentPort;
-  const worker = new IoWorker(workerData as IoWorkerData, (report) => port.postMessage(report));
+  const worker = new IoWorker(threadData<IoWorkerData>(), (report) => port.postMessage(report));
   void worker.run().then(() => port.close());
 }
 

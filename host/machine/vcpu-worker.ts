@@ -2,7 +2,7 @@
 // (ports.ts) and passes virtio register accesses to the I/O worker; notifications and interrupts
 // never come here.
 
-import { parentPort, workerData } from "node:worker_threads";
+import { parentPort } from "node:worker_threads";
 import { assert, errnoName } from "../errors.js";
 import { errno, gettid } from "../ffi/libc.js";
 import { KVM_EXIT, KVM_SYSTEM_EVENT_RESET, kvm_run } from "../kvm/kvm.h.js";
@@ -21,6 +21,7 @@ import {
 } from "./layout.js";
 import { type BusAccess, MailboxClient, MEMORY, PORT } from "./mailbox.js";
 import { Shared } from "./shared.js";
+import { threadData } from "./thread.js";
 import { cpuidOf, type EntryState, entryRegs, entrySregs } from "./x86/cpu.js";
 import { Pm1 } from "./x86/pm1.js";
 import { Ports } from "./x86/ports.js";
@@ -291,7 +292,7 @@ function writeSized(view: DataView, offset: number, data: { bytes: number; value
 function main(): void {
   assert(parentPort !== null, "a vCPU runs on a worker thread");
   const port = parentPort;
-  const data = workerData as VcpuWorkerData;
+  const data = threadData<VcpuWorkerData>();
   const post = (message: VcpuMessage) => port.postMessage(message);
   const loop = new VcpuLoop(data, post);
   port.on("message", (command: VcpuCommand) => {

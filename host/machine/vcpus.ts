@@ -2,9 +2,10 @@
 // out of KVM_RUN again, whatever the guest does.
 
 import { once } from "node:events";
-import { Worker } from "node:worker_threads";
+import type { Worker } from "node:worker_threads";
 import { tgkill, viewOf } from "../ffi/libc.js";
 import type { Shared } from "./shared.js";
+import { threadFor } from "./thread.js";
 import type {
   VcpuCommand,
   VcpuExit,
@@ -149,9 +150,7 @@ function ignoreKick(): void {
 }
 
 async function startThread(data: VcpuWorkerData): Promise<Thread> {
-  const worker = new Worker(new URL("../machine/vcpu-worker.js", import.meta.url), {
-    workerData: data,
-  });
+  const worker = threadFor("vcpu", data);
   const ended = new Promise<void>((resolve) => worker.once("exit", () => resolve()));
   const [message] = (await once(worker, "message")) as [VcpuMessage];
   if (message.type !== "created") throw new Error(`vCPU ${data.index} left before it ran`);

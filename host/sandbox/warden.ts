@@ -30,7 +30,7 @@ const SOCK_SEQPACKET = 5;
 const SOCK_CLOEXEC = 0x80000;
 
 /** It starts processes and reads /proc: a small heap, no thread but its own. */
-const NODE_FLAGS: readonly string[] = [
+export const NODE_FLAGS: readonly string[] = [
   "--single-threaded",
   "--v8-pool-size=0",
   "--max-semi-space-size=1", // MiB
