@@ -6,7 +6,7 @@ import "./early.js";
 
 import { CommanderError } from "commander";
 import { EXIT } from "../errors.js";
-import { abandonThreads } from "../machine/thread.js";
+import { dismissThreads } from "../machine/thread.js";
 import { checkOutput, sayError } from "./output.js";
 import { type Commands, programOf } from "./program.js";
 import { usageError } from "./usage.js";
@@ -47,7 +47,7 @@ function fromCommander(error: CommanderError): unknown {
 
 /** Ends the process: a handle or a thread that is left must not keep a finished VMM alive. */
 async function leave(status: number): Promise<void> {
-  await abandonThreads(status);
+  await dismissThreads();
   process.exit(status);
 }
 

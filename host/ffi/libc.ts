@@ -41,6 +41,19 @@ export const pwrite64 = define<[fd: N, address: N, bytes: N, offset: N | bigint]
 export const ioctl = define<[fd: N, request: N, argument: N]>(
   "int ioctl(int fd, unsigned long request, uintptr_t argument)",
 );
+/**
+ * The same in a thread of koffi's, for a call that waits long; its errno is lost. The caller keeps
+ * what `argument` points to as it is until then.
+ */
+export function ioctlAside(fd: number, request: number, argument: number): Promise<number> {
+  const call = ioctl as unknown as { async(...args: unknown[]): void };
+  return new Promise((resolve, reject) => {
+    call.async(fd, request, argument, (error: Error | null, result: number) => {
+      if (error === null) resolve(result);
+      else reject(error);
+    });
+  });
+}
 export const fcntl = define<[fd: N, command: N, argument: N]>(
   "int fcntl(int fd, int command, uintptr_t argument)",
 );

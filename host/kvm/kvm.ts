@@ -178,18 +178,24 @@ export class Vm {
     this.fd = fd;
   }
 
-  /** KVM_CREATE_IRQCHIP and KVM_CREATE_PIT2; must come before the first vCPU. */
-  createInterruptControllers(): void {
+  /**
+   * KVM_CREATE_IRQCHIP and KVM_CREATE_PIT2; must come before the first vCPU. While this waits, no
+   * other method of this object may be called: they share memory for their arguments.
+   */
+  async createInterruptControllers(): Promise<void> {
     checked(ioctl(this.fd, KVM.SET_TSS_ADDR, TSS_GPA), "KVM_SET_TSS_ADDR", "KVM refused");
     this.#scratch.mapping.view.setBigUint64(0, BigInt(IDENTITY_MAP_GPA), true);
     this.#scratch.call(this.fd, KVM.SET_IDENTITY_MAP_ADDR, "KVM_SET_IDENTITY_MAP_ADDR");
-    checked(ioctl(this.fd, KVM.CREATE_IRQCHIP, 0), "KVM_CREATE_IRQCHIP", "KVM refused");
+    await this.#scratch.callAside(this.fd, KVM.CREATE_IRQCHIP, "KVM_CREATE_IRQCHIP");
     const flags = KVM_PIT_SPEAKER_DUMMY;
     this.#set(kvm_pit_config, { flags }, KVM.CREATE_PIT2, "KVM_CREATE_PIT2");
   }
 
   /** KVM_SET_USER_MEMORY_REGION: `bytes` at host address `hva` appear to the guest at `gpa`. */
-  mapMemory(slot: number, region: { gpa: number; bytes: number; hva: number }): void {
+  async mapMemory(
+    slot: number,
+    region: { gpa: number; bytes: number; hva: number },
+  ): Promise<void> {
     const value = {
       slot,
       flags: 0,
@@ -198,7 +204,8 @@ export class Vm {
       userspace_addr: BigInt(region.hva),
     };
     const name = "KVM_SET_USER_MEMORY_REGION";
-    this.#set(kvm_userspace_memory_region, value, KVM.SET_USER_MEMORY_REGION, name);
+    this.#scratch.fill(kvm_userspace_memory_region, value);
+    await this.#scratch.callAside(this.fd, KVM.SET_USER_MEMORY_REGION, name);
   }
 
   /** KVM_IRQFD: a write to eventfd `fd` raises interrupt line `gsi` (edge). */

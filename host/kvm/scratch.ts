@@ -1,6 +1,6 @@
 // Memory for the arguments of ioctls.
 
-import { checked, ioctl } from "../ffi/libc.js";
+import { checked, ioctl, ioctlAside } from "../ffi/libc.js";
 import { Mapping } from "../ffi/memory.js";
 import type { Struct } from "../ffi/struct.js";
 
@@ -13,6 +13,15 @@ export class Scratch {
   }
 
   /**
+   * As call(), while this thread does something else: the kernel waits until no processor looks at
+   * what it changes. One that fails is made again, to say why.
+   */
+  async callAside(fd: number, request: number, name: string): Promise<void> {
+    const { address } = this.mapping;
+    if ((await ioctlAside(fd, request, address)) === -1) this.call(fd, request, name);
+  }
+
+  /**
    * Writes `value` over a zeroed struct and calls; the argument is the kernel's only in between.
    */
   set<S extends Struct>(
@@ -20,8 +29,13 @@ export class Scratch {
     value: Parameters<S["write"]>[2],
     target: { fd: number; request: number; name: string },
   ): number {
+    this.fill(type, value);
+    return this.call(target.fd, target.request, target.name);
+  }
+
+  /** Writes `value` over a zeroed struct. */
+  fill<S extends Struct>(type: S, value: Parameters<S["write"]>[2]): void {
     new Uint8Array(this.mapping.view.buffer, 0, type.size).fill(0);
     type.write(this.mapping.view, 0, value);
-    return this.call(target.fd, target.request, target.name);
   }
 }

@@ -6,9 +6,11 @@ import { close } from "../ffi/libc.js";
 import type { Vm } from "../kvm/kvm.js";
 import { TraceMap, traceOf } from "../runtime/source-map.js";
 import { STATUS } from "../runtime/status.js";
+import { compilePolicy, SECCOMP_RET_USER_NOTIF } from "../sandbox/bpf.js";
 import { kindRow } from "../sandbox/grant-kinds.js";
 import { openGrants, rewindGrants } from "../sandbox/grant-open.js";
 import { fdsOf, type GrantedFd, type ResolvedGrant, type SocketFile } from "../sandbox/grants.js";
+import { foresee } from "../sandbox/live-filter.js";
 import type { Manifest } from "../sandbox/manifest.js";
 import { type OptionValue, resolveOptions } from "../sandbox/options.js";
 import { describeWeakness } from "../sandbox/pieces.js";
@@ -176,6 +178,13 @@ export class DeviceSlot {
   explain(line: string): string {
     const { reason, frames } = traceOf(line, this.#map);
     return [reason, ...frames].join("\n    at ");
+  }
+
+  /** Does of its verification, while it starts, what needs no process to look at. */
+  foresee(): void {
+    const { isolation, seccomp } = this.config;
+    if (isolation !== "process" || seccomp !== "enforce") return;
+    foresee(compilePolicy(this.#inspection.policy, SECCOMP_RET_USER_NOTIF));
   }
 
   /** Pid of the process in which the device's code runs. */

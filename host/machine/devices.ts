@@ -97,12 +97,18 @@ export class DeviceSet {
     for (const slot of this.#slots) slot.connectMmio(vm);
   }
 
-  /** Starts the I/O worker and every device. */
-  async start(machine: Machine): Promise<void> {
-    // The first process takes longest, so it begins at once; the worker is there for the others,
-    // because each waits at its lock-down until somebody takes the listener of its filter.
-    const [first, ...others] = this.#slots;
+  /** Starts the first device. Its process is what takes longest, so nothing else comes first. */
+  async startFirst(): Promise<void> {
+    const [first] = this.#slots;
     if (first !== undefined) await this.#startSlot(first);
+  }
+
+  /**
+   * Starts the I/O worker and all other devices: each waits at its lock-down until somebody takes
+   * the listener of its filter.
+   */
+  async start(machine: Machine): Promise<void> {
+    const [first, ...others] = this.#slots;
     this.#startWorker(machine);
     const attach = (slot: DeviceSlot) => this.#tell(slot.attachCommand());
     if (first !== undefined) attach(first);
@@ -160,6 +166,7 @@ export class DeviceSet {
 
   /** Resolves when every device runs confined; rejects with why one does not. */
   async ready(): Promise<void> {
+    for (const slot of this.#slots) slot.foresee();
     const timeout = setTimeout(() => {
       const late = this.#slots.filter((slot) => !slot.ready).map((slot) => slot.config.id);
       const who = `Device ${late.join(", ")}`;

@@ -216,7 +216,9 @@ async function inlineChannel(command: AttachInline, shared: Shared): Promise<Inl
 function main(): void {
   assert(parentPort !== null, "the I/O worker is a worker thread");
   const port = parentPort;
-  const worker = new IoWorker(threadData<IoWorkerData>(), (report) => port.postMessage(report));
+  const data = threadData<IoWorkerData>();
+  if (data === undefined) return;
+  const worker = new IoWorker(data, (report) => port.postMessage(report));
   void worker.run().then(() => port.close());
 }
 

@@ -37,13 +37,11 @@ export class Ram {
   readonly address: number;
   readonly bytes: number;
   readonly #mapping: Mapping;
-  readonly #windows: RamWindow[];
 
   private constructor(mapping: Mapping) {
     this.#mapping = mapping;
     this.address = mapping.address;
     this.bytes = mapping.bytes;
-    this.#windows = ramWindows(mapping.address, mapping.bytes);
   }
 
   /** `bytes` of zeroed RAM; pages are taken from the host as the guest touches them. */
@@ -61,27 +59,33 @@ export class Ram {
   }
 
   /** Gives RAM to the guest, a memory slot a region. */
-  mapInto(vm: Vm): void {
+  async mapInto(vm: Vm): Promise<void> {
     for (const [slot, region] of ramRegions(this.bytes).entries()) {
       const { gpa, bytes, offset } = region;
-      vm.mapMemory(slot, { gpa, bytes, hva: this.address + offset });
+      await vm.mapMemory(slot, { gpa, bytes, hva: this.address + offset });
     }
   }
 
-  /** Copies `bytes` to guest address `gpa`, before the guest runs. */
+  /**
+   * Copies `bytes` to guest address `gpa`, before the guest runs. Only that much is made visible to
+   * JavaScript: V8 counts what it sees as its own, and would begin to collect garbage.
+   */
   write(gpa: number, bytes: Uint8Array): void {
     let done = 0;
     while (done < bytes.length) {
       const at = gpa + done;
-      const window = this.#windows.find((w) => at >= w.gpa && at < w.gpa + w.bytes);
-      if (window === undefined) {
+      const regions = ramRegions(this.bytes);
+      const region = regions.find((each) => at >= each.gpa && at < each.gpa + each.bytes);
+      if (region === undefined) {
         const end = gpa + bytes.length;
         const range = `0x${gpa.toString(16)}–0x${end.toString(16)}`;
         const message = `Cannot load at ${range}: not RAM, give more with -m`;
         throw new VmmError("ERR_MEMORY_LAYOUT", message);
       }
-      const count = Math.min(bytes.length - done, window.gpa + window.bytes - at);
-      new Uint8Array(window.buffer, at - window.gpa, count).set(bytes.subarray(done, done + count));
+      const rest = Math.min(bytes.length - done, region.gpa + region.bytes - at);
+      const count = Math.min(rest, VIEW_BYTES_MAX);
+      const hva = this.address + region.offset + (at - region.gpa);
+      new Uint8Array(viewOf(hva, count)).set(bytes.subarray(done, done + count));
       done += count;
     }
   }

@@ -293,6 +293,7 @@ function main(): void {
   assert(parentPort !== null, "a vCPU runs on a worker thread");
   const port = parentPort;
   const data = threadData<VcpuWorkerData>();
+  if (data === undefined) return;
   const post = (message: VcpuMessage) => port.postMessage(message);
   const loop = new VcpuLoop(data, post);
   port.on("message", (command: VcpuCommand) => {

@@ -28,6 +28,7 @@ import {
 import { Ram } from "./ram.js";
 import { lostText, SerialOutput } from "./serial-output.js";
 import { Shared } from "./shared.js";
+import { dismissThreads, startThread } from "./thread.js";
 import { Vcpus } from "./vcpus.js";
 import { type EntryState, entryStateOf } from "./x86/cpu.js";
 import { Pm1 } from "./x86/pm1.js";
@@ -220,10 +221,8 @@ interface Parts {
 export async function createVm(config: VmConfig, onEvent: OnEvent): Promise<Vm> {
   const emit = (event: UntimedEvent) => onEvent({ time: Date.now(), ...event } as VmEvent);
   const stop = new StopRequest();
-  const cleanup: (() => void | Promise<void>)[] = [];
-  const close = async () => {
-    for (const step of cleanup.splice(0).reverse()) await step();
-  };
+  const cleanup: Assembly["cleanup"] = [];
+  const close = () => undo(cleanup);
   try {
     const parts = await assemble(config, { emit, stop, cleanup });
     return new Vm({ ...parts, emit, close }, stop);
@@ -231,6 +230,11 @@ export async function createVm(config: VmConfig, onEvent: OnEvent): Promise<Vm> 
     await close();
     throw error;
   }
+}
+
+/** Does the steps, the last one first. */
+async function undo(steps: Assembly["cleanup"]): Promise<void> {
+  for (const step of steps.splice(0).reverse()) await step();
 }
 
 interface Assembly {
@@ -247,20 +251,26 @@ async function assemble(
   // Before anything else: whether the name is free is known at once.
   const control = Control.claim(config.control, emit);
   cleanup.push(() => control?.close());
-  const kvm = openKvm(config, cleanup);
-  // Devices come first: their processes start while everything else is put together.
-  const shared = Shared.create(config.cpuCount);
-  const ram = Ram.create(config.memoryBytes);
-  cleanup.push(() => ram.close());
+  // What devices and their worker use is released behind them, although it is there later.
+  const used: Assembly["cleanup"] = [];
+  cleanup.push(() => undo(used));
   const socketFiles = control === undefined ? [] : [control.handOver()];
   const devices = new DeviceSet(config, { emit, stop, socketFiles });
   cleanup.push(() => devices.close());
+  await devices.startFirst();
+  startThread("vcpu");
+  cleanup.push(dismissThreads);
+  const kvm = openKvm(config, used);
+  const shared = Shared.create(config.cpuCount);
+  const ram = Ram.create(config.memoryBytes);
+  const building = buildVm(kvm.vm, ram);
+  const built = building.catch(() => {}); // who awaits `building` hears why it failed
+  used.push(() => built.then(() => ram.close()));
   const { cpuCount } = config;
   const transport = config.transport ?? usualTransport(config.kernel);
   await devices.start({ shared, ram, vm: kvm.vm, cpuCount, transport });
 
-  kvm.vm.createInterruptControllers();
-  ram.mapInto(kvm.vm);
+  await building;
   if (transport === "mmio") devices.connectMmio(kvm.vm);
   const output = SerialOutput.open(config.serialFd, (text) => emit({ event: "serial", text }));
   cleanup.push(() => output.close());
@@ -300,6 +310,12 @@ async function assemble(
   const serial = new Serial(shared.legacy, { interrupt, outFd: output.fd });
   const pm1 = new Pm1(shared.pm1, sci);
   return { config, transport, control, confine, entry, shared, vcpus, devices, serial, pm1 };
+}
+
+/** What of a VM takes KVM long, while this thread goes on. */
+async function buildVm(vm: KvmVm, ram: Ram): Promise<void> {
+  await vm.createInterruptControllers();
+  await ram.mapInto(vm);
 }
 
 interface OpenKvm {

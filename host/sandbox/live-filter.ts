@@ -87,35 +87,73 @@ function loaded(offset: number, nr: number): number | undefined {
   return offset === OFFSET_ARCH ? AUDIT_ARCH_X86_64 : undefined;
 }
 
+/** struct sock_filter (linux/filter.h): opcode, where to go on if it holds and if not, operand. */
+interface Instruction {
+  code: number;
+  jt: number;
+  jf: number;
+  k: number;
+}
+
+function decode(filter: Uint8Array<ArrayBuffer>): Instruction[] {
+  const view = new DataView(filter.buffer, filter.byteOffset, filter.byteLength);
+  return Array.from({ length: filter.length / SOCK_FILTER_BYTES }, (_, index) => {
+    const at = index * SOCK_FILTER_BYTES;
+    const [code, k] = [view.getUint16(at, true), view.getUint32(at + 4, true)];
+    return { code, jt: view.getUint8(at + 2), jf: view.getUint8(at + 3), k };
+  });
+}
+
 /**
  * Whether a filter lets the system call `nr` through with some arguments, from instruction `pc` on:
  * where an argument decides, both ways are tried.
  */
-function mayAllow(program: DataView, nr: number, pc = 0): boolean {
+function mayAllow(program: readonly Instruction[], nr: number, pc = 0): boolean {
   let value: number | undefined;
-  for (let at = pc * SOCK_FILTER_BYTES; at < program.byteLength; at += SOCK_FILTER_BYTES) {
-    const [code, k] = [program.getUint16(at, true), program.getUint32(at + 4, true)];
+  for (let at = pc; at < program.length; at++) {
+    const { code, jt, jf, k } = program[at]!;
     if (code === BPF.BPF_RET_K) return k === SECCOMP_RET_ALLOW || k === SECCOMP_RET_LOG;
     if (code === BPF.BPF_LD_W_ABS) value = loaded(k, nr);
     else if (code === BPF.BPF_ALU_AND_K) value = value && (value & k) >>> 0;
-    else if (code === BPF.BPF_JMP_JA) at += k * SOCK_FILTER_BYTES;
+    else if (code === BPF.BPF_JMP_JA) at += k;
     else if (code === BPF.BPF_JMP_JEQ_K || code === BPF.BPF_JMP_JGE_K) {
-      const [taken, missed] = [program.getUint8(at + 2), program.getUint8(at + 3)];
-      const next = at / SOCK_FILTER_BYTES + 1;
-      if (value === undefined && mayAllow(program, nr, next + taken)) return true;
+      if (value === undefined && mayAllow(program, nr, at + 1 + jt)) return true;
       const holds = value !== undefined && (code === BPF.BPF_JMP_JEQ_K ? value === k : value >= k);
-      at += (holds ? taken : missed) * SOCK_FILTER_BYTES;
+      at += holds ? jt : jf;
     } else return true; // not one of our filters: assume the worst
   }
   return true;
 }
 
+const NUMBERS: readonly number[] = Array.from({ length: SYSCALLS_MAX }, (_, nr) => nr);
+
+/** Numbers of the system calls that one filter may let through. */
+function numbersAllowedBy(filter: Uint8Array<ArrayBuffer>): readonly number[] {
+  const program = decode(filter);
+  return NUMBERS.filter((nr) => mayAllow(program, nr));
+}
+
+/** What was found out of filters by foresee(), by their bytes. */
+const foreseen = new Map<string, readonly number[]>();
+
+function keyOf(filter: Uint8Array<ArrayBuffer>): string {
+  return Buffer.from(filter).toString("latin1");
+}
+
+/**
+ * Finds out beforehand what a filter lets through that a device is about to have: it takes some
+ * milliseconds, for which the guest would wait. It is of no use where none can be read back.
+ */
+export function foresee(filter: Uint8Array<ArrayBuffer>): void {
+  const key = keyOf(filter);
+  if (foreseen.has(key) || !isAdministrator()) return;
+  foreseen.set(key, numbersAllowedBy(filter));
+}
+
 /** Names of the system calls that all of `filters` may let through, by number. */
 export function allowedBy(filters: readonly Uint8Array<ArrayBuffer>[]): string[] {
-  const numbers = Array.from({ length: SYSCALLS_MAX }, (_, nr) => nr);
-  const programs = filters.map((filter) => new DataView(filter.buffer));
-  const allowed = numbers.filter((nr) => programs.every((program) => mayAllow(program, nr)));
-  return allowed.map(syscallName);
+  const each = filters.map((filter) => foreseen.get(keyOf(filter)) ?? numbersAllowedBy(filter));
+  return NUMBERS.filter((nr) => each.every((allowed) => allowed.includes(nr))).map(syscallName);
 }
 
 /**
