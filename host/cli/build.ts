@@ -9,9 +9,13 @@ import { CompileError, lineOf } from "../author/device.js";
 import { EXIT, VmmError } from "../errors.js";
 import { deviceId, grantFor } from "./device.js";
 import { now, paint, printable, STDERR, STDOUT, say, sayJson } from "./output.js";
-import type { BuildOptions } from "./program.js";
 import { table } from "./table.js";
 import { didYouMean, usageError } from "./usage.js";
+
+export interface BuildOptions {
+  out?: string;
+  json?: boolean;
+}
 
 const SOURCE = /\.ts$/;
 

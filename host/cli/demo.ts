@@ -5,12 +5,15 @@ import { fileURLToPath } from "node:url";
 import type { VmConfig, VmEvent } from "../machine/config.js";
 import type { DeviceProof, Vm } from "../machine/vm.js";
 import { type EventSink, jsonSink, textSink } from "./events.js";
-import { devicesOf, seccompOf } from "./options.js";
+import { type ConfinementOptions, devicesOf, seccompOf } from "./options.js";
 import { now, paint, STDOUT, say, sayJson } from "./output.js";
 import { checkDebugger, checkFiles } from "./preflight.js";
-import type { DemoOptions } from "./program.js";
 import { runSession } from "./session.js";
 import { loadTables, table } from "./table.js";
+
+export interface DemoOptions extends ConfinementOptions {
+  json?: boolean;
+}
 
 type DeviceReady = Extract<VmEvent, { event: "device-ready" }>;
 

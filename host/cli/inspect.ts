@@ -7,8 +7,12 @@ import { type DeviceSpec, grantText, parseDevice } from "./device.js";
 import { paint, printable, STDOUT, say, sayJson } from "./output.js";
 import { policyJson, policyTable } from "./policy.js";
 import { checkModule } from "./preflight.js";
-import type { InspectOptions } from "./program.js";
 import { table } from "./table.js";
+
+export interface InspectOptions {
+  json?: boolean;
+  wat?: boolean;
+}
 
 /** The option that grants a capability to the first device of its module. */
 function optionOf({ name: device }: DeviceSpec, { grants }: Inspection, name: string): string {

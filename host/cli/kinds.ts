@@ -141,3 +141,14 @@ export function keyForm(name: string, key: Key): string {
 export function modulePath(kind: string): string {
   return fileURLToPath(new URL(`../../devices/${kind}.wasm`, import.meta.url));
 }
+
+/** Whether a value follows behind `=`. */
+export function keyTakesValue(key: Key): boolean {
+  return "grants" in key || "value" in key;
+}
+
+/** What the value of a key can be, where a few words say it: `raw|qcow2`. */
+export function keyWords(key: Key): string[] {
+  const value = "value" in key ? (key.value ?? "") : "";
+  return value.includes("|") ? value.split("|") : [];
+}

@@ -8,41 +8,19 @@ import { CommanderError } from "commander";
 import { EXIT } from "../errors.js";
 import { dismissThreads } from "../machine/thread.js";
 import { checkOutput, sayError } from "./output.js";
-import { type Commands, programOf } from "./program.js";
+import { programOf } from "./program.js";
 import { usageError } from "./usage.js";
-
-/** Each command's file is loaded when it is called: `run` must not wait for the code of others. */
-const COMMANDS: Commands = {
-  run: async (kernel, options) => (await import("./run.js")).run(kernel, options),
-  demo: async (options) => (await import("./demo.js")).demo(options),
-  inspect: async (target, options) => (await import("./inspect.js")).inspect(target, options),
-  policy: async (spec, options) => (await import("./policy.js")).policy(spec, options),
-  create: async (name, options) => (await import("./new.js")).create(name, options),
-  build: async (files, options) => (await import("./build.js")).build(files, options),
-  list: async (options) => (await import("./control.js")).list(options),
-  stop: async (name, options) => (await import("./control.js")).stop(name, options),
-  pause: async (name) => (await import("./control.js")).pause(name),
-  resume: async (name) => (await import("./control.js")).resume(name),
-  debug: async (name) => (await import("./control.js")).debug(name),
-  stat: async (name, options) => (await import("./stat.js")).stat(name, options),
-  top: async (name, options) => (await import("./top.js")).top(name, options),
-};
-
-/** The commands that have help of their own. */
-const NAMES = [
-  ...["run", "list", "stop", "pause", "resume", "stat", "debug", "top"],
-  ...["demo", "inspect", "policy", "new", "build"],
-];
+import { VERBS } from "./verbs.js";
 
 const json = process.argv.includes("--json");
 
-/** Commander's errors say "error: problem" and sometimes "(Did you mean …?)" on the next line. */
+/** Commander's errors say "error: problem", and sometimes "(Did you mean …?)" on the next line. */
 function fromCommander(error: CommanderError): unknown {
-  const [problem = "", advice] = error.message.replace(/^error: /, "").split("\n");
-  const command = process.argv[2];
-  const known = NAMES.find((name) => name === command);
-  const help = known === undefined ? "bulkhead --help" : `bulkhead ${known} --help`;
-  return usageError(`Cannot parse the command line: ${problem}`, advice ?? `see: ${help}`);
+  const [problem = "", meant] = error.message.replace(/^error: /, "").split("\n");
+  const known = VERBS.find(({ name }) => name === process.argv[2]);
+  const help = known === undefined ? "bulkhead --help" : `bulkhead ${known.name} --help`;
+  const advice = meant?.replace(/^\(Did (.*)\)$/, "did $1") ?? `see: ${help}`;
+  return usageError(`Cannot parse the command line: ${problem}`, advice);
 }
 
 /** Ends the process: a handle or a thread that is left must not keep a finished VMM alive. */
@@ -54,7 +32,7 @@ async function leave(status: number): Promise<void> {
 async function main(): Promise<number> {
   let status: number = EXIT.usage;
   try {
-    await programOf(COMMANDS, (value) => {
+    await programOf(VERBS, (value) => {
       status = value;
     }).parseAsync();
     checkOutput();

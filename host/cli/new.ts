@@ -4,7 +4,10 @@ import path from "node:path";
 import { newDevice } from "../author/new.js";
 import { EXIT } from "../errors.js";
 import { now, STDOUT, say, sayJson } from "./output.js";
-import type { NewOptions } from "./program.js";
+
+export interface NewOptions {
+  json?: boolean;
+}
 
 /** Makes the folder `name` in the working directory. */
 export async function create(name: string, { json }: NewOptions): Promise<number> {

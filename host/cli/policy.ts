@@ -7,9 +7,13 @@ import { type Inspection, inspectDevice } from "../machine/inspect.js";
 import { deviceConfigs, parseDevice, parseGrant } from "./device.js";
 import { STDOUT, say, sayJson } from "./output.js";
 import { checkModule } from "./preflight.js";
-import type { PolicyOptions } from "./program.js";
 import { table } from "./table.js";
 import { usageError } from "./usage.js";
+
+export interface PolicyOptions {
+  grant: string[];
+  json?: boolean;
+}
 
 type Rule = Inspection["policy"]["rules"][number];
 type ArgTest = Rule["args"][number];

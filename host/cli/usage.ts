@@ -39,9 +39,11 @@ export function didYouMean(word: string, known: readonly string[]): string {
   return known.length === 0 ? "there is none" : `known: ${known.join(", ")}`;
 }
 
-/** `value` if it is one of `choices`, else an ERR_USAGE that lists them. */
+/** `value` if it is one of `choices`, else an ERR_USAGE that lists them and names the nearest. */
 export function oneOf<T extends string>(option: string, value: string, choices: readonly T[]): T {
   const choice = choices.find((known) => known === value);
   if (choice !== undefined) return choice;
-  throw usageError(`Cannot use ${option} "${value}": it is none of ${choices.join(", ")}`);
+  const best = nearest(value, choices);
+  const advice = best === undefined ? undefined : `did you mean "${best}"?`;
+  throw usageError(`Cannot use ${option} "${value}": it is none of ${choices.join(", ")}`, advice);
 }

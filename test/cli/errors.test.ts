@@ -27,8 +27,7 @@ const MISTAKES: Mistake[] = [
     name: "a command that does not exist",
     args: ["rnu"],
     status: EXIT.usage,
-    stderr:
-      /^Error: Cannot parse the command line: unknown command 'rnu'\n {2}\(Did you mean run\?\)/,
+    stderr: /^Error: Cannot parse the command line: unknown command 'rnu'\n {2}did you mean run\?/,
   },
   {
     name: "an option that does not exist",

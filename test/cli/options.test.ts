@@ -1,31 +1,18 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { type RunOptions, vmConfigOf } from "../../host/cli/options.js";
-import { type Commands, programOf } from "../../host/cli/program.js";
+import { programOf } from "../../host/cli/program.js";
+import { RUN } from "../../host/cli/run-verb.js";
 
 /** What `run` is called with for these arguments. */
 async function parse(args: string[]): Promise<{ kernel: string | undefined; options: RunOptions }> {
   const seen: { kernel: string | undefined; options: RunOptions }[] = [];
-  const never = () => Promise.reject(new Error("not this command"));
-  const commands: Commands = {
-    run: async (kernel, options) => {
-      seen.push({ kernel, options });
-      return 0;
-    },
-    demo: never,
-    inspect: never,
-    policy: never,
-    build: never,
-    create: never,
-    list: never,
-    stop: never,
-    pause: never,
-    resume: never,
-    stat: never,
-    debug: never,
-    top: never,
+  const action = async (kernel: string | undefined, options: Partial<RunOptions>) => {
+    const lists = { params: [], grant: [], device: [] };
+    seen.push({ kernel, options: { ...lists, ...options } as RunOptions });
+    return 0;
   };
-  await programOf(commands, () => {}).parseAsync(["node", "bulkhead", "run", ...args]);
+  await programOf([{ ...RUN, action }], () => {}).parseAsync(["node", "bulkhead", "run", ...args]);
   return seen[0]!;
 }
 
@@ -57,19 +44,7 @@ test("run takes lkvm's options for kernel, initrd, parameters, memory and CPUs",
     allowWeakSandbox: false,
     onDeviceFailure: "continue",
     serialFd: 1,
-    control: { name: `guest-${process.pid}`, required: false },
   });
-});
-
-test("run takes a name and a socket for control, which it then must have", async () => {
-  assert.equal((await configOf("k", "--name", "web")).control, { name: "web", required: true });
-  const { control } = await configOf("k", "--api-socket", "a/b");
-  assert.equal(control, { name: `guest-${process.pid}`, path: "a/b", required: true });
-  for (const name of ["", "-a", ".a", "a/b", "a b", "ä", "a\n"]) {
-    assert.match(await refusal("k", "--name", name), /^Cannot name a VM "/, name);
-  }
-  assert.match(await refusal("k", "--name", "x".repeat(49)), "49 characters, 48 is the most");
-  assert.match(await refusal("k", "--api-socket", ""), "name a path");
 });
 
 test("run takes the long options that lkvm has", async () => {
