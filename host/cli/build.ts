@@ -8,7 +8,17 @@ import type { Diagnostic } from "../author/compiler.js";
 import { CompileError, lineOf } from "../author/device.js";
 import { EXIT, VmmError } from "../errors.js";
 import { deviceId, grantFor } from "./device.js";
-import { now, paint, printable, STDERR, STDOUT, say, sayJson } from "./output.js";
+import {
+  clearProgress,
+  now,
+  paint,
+  printable,
+  STDERR,
+  STDOUT,
+  say,
+  sayJson,
+  showProgress,
+} from "./output.js";
 import { table } from "./table.js";
 import { didYouMean, usageError } from "./usage.js";
 
@@ -137,13 +147,16 @@ export async function build(files: readonly string[], options: BuildOptions): Pr
   checkTargets(files, options.out);
   const devices: BuiltDevice[] = [];
   try {
-    for (const file of files) {
+    for (const [index, file] of files.entries()) {
+      const count = files.length === 1 ? "" : ` (${index + 1} of ${files.length})`;
+      showProgress(`building ${file}${count}`);
       const device = await tryBuild(file, options);
       if (device !== undefined) devices.push(device);
     }
   } catch (error) {
     throw asFileError(error);
   }
+  clearProgress();
   if (options.json !== true && devices.length > 0) await sayTable(devices);
   return devices.length === files.length ? EXIT.ok : EXIT.usage;
 }

@@ -17,6 +17,29 @@ type Style = Parameters<typeof styleText>[0];
 const RETRY_MS = 1;
 const pause = new Int32Array(new SharedArrayBuffer(4));
 
+/** A line of progress is on the terminal, and the next that is said takes its place. */
+let isProgressShown = false;
+/** Columns of the narrowest terminal, less the one that a cursor needs. */
+const PROGRESS_COLUMNS_MAX = 79;
+/** Back to the first column; erase the line (ECMA-48: EL). */
+const ERASE_LINE = "\r\x1b[K";
+
+/** Shows what takes a while, on a terminal alone, until something else is said. */
+export function showProgress(text: string): void {
+  if (!tty.isatty(STDERR) || process.env.TERM === "dumb") return;
+  const line = printable(text).slice(0, PROGRESS_COLUMNS_MAX);
+  clearProgress();
+  say(STDERR, paint(STDERR, "dim", line));
+  isProgressShown = true;
+}
+
+/** Takes the line of progress away, before somebody else writes to the terminal. */
+export function clearProgress(): void {
+  if (!isProgressShown) return;
+  isProgressShown = false;
+  say(STDERR, ERASE_LINE);
+}
+
 /** Descriptors that could not be written, each with the first errno. */
 const failures = new Map<number, number>();
 /** What goes on when stdout fails, while that is to be told at once. */
@@ -54,6 +77,7 @@ function fail(fd: number, error: NodeJS.ErrnoException): void {
  * @returns how many bytes were written
  */
 export function say(fd: number, text: string | Uint8Array): number {
+  clearProgress();
   const bytes = Buffer.from(text);
   let done = 0;
   while (done < bytes.length) {

@@ -5,7 +5,7 @@ import type { VmConfig } from "../machine/config.js";
 import type { Vm } from "../machine/vm.js";
 import type { ConsoleTerminal } from "./console.js";
 import type { EventSink } from "./events.js";
-import { STDERR, say, tellFailures } from "./output.js";
+import { clearProgress, STDERR, say, showProgress, tellFailures } from "./output.js";
 import type { TerminalGuard } from "./terminal-guard.js";
 
 /** What ends a machine from outside; a guest on a terminal gets Ctrl-C as a keystroke instead. */
@@ -52,6 +52,14 @@ export interface SessionOptions {
   beforeRun?: (vm: Vm) => void | Promise<void>;
 }
 
+/** A start that takes longer is one that somebody waits for. */
+const PROGRESS_AFTER_MS = 300;
+
+function startingText({ devices }: VmConfig): string {
+  const ids = devices.map(({ id }) => id).join(", ");
+  return ids === "" ? "starting" : `starting ${ids}`;
+}
+
 /** Watches over a terminal that is about to become the guest's. */
 async function guardOf({ input }: SessionOptions): Promise<TerminalGuard | undefined> {
   if (!input || !process.stdin.isTTY) return undefined;
@@ -70,7 +78,8 @@ export async function runSession(config: VmConfig, options: SessionOptions): Pro
   // The terminal's code is loaded while the devices' processes start, which takes them longer.
   const creating = createVm(config, options.onEvent);
   const starting = Promise.all([import("./terminal.js"), guardOf(options)]);
-  const vm = await creating;
+  const timer = setTimeout(() => showProgress(startingText(config)), PROGRESS_AFTER_MS);
+  const vm = await creating.finally(() => clearTimeout(timer));
   const [{ Terminal, surviveHangUp }, guard] = await starting;
   await guard?.ready;
   guard?.watch();
@@ -85,6 +94,7 @@ export async function runSession(config: VmConfig, options: SessionOptions): Pro
   try {
     options.console?.connect(vm);
     await options.beforeRun?.(vm);
+    clearProgress(); // what the guest writes goes past this thread
     const exit = await vm.run();
     return exit.reason === "stopped" ? (signals.status ?? exit.status) : exit.status;
   } finally {
