@@ -125,7 +125,7 @@ ${grantCases().join("\n")}
 
 /** The words of the line, and what in the end replaces which part of it. */
 function main(verbs: readonly Verb[]): string {
-  const names = [...verbs.map(({ name }) => name), "help"].join(" ");
+  const names = verbs.map(({ name }) => name).join(" ");
   return `
 _bulkhead_verb() { _bulkhead_words "${names}"; }
 
@@ -144,7 +144,6 @@ _bulkhead() {
   fi
   case $verb in
     "") _bulkhead_words "${names} --help --version" ;;
-    help) _bulkhead_verb ;;
 ${verbs.map(verbCase).join("\n")}
   esac
   local whole=$prefix$word breaks=\${COMP_WORDBREAKS-=:}

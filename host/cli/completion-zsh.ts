@@ -123,7 +123,6 @@ ${grammar()}
 _bulkhead_verb() {
   local -a verbs=(
 ${named.join("\n")}
-    'help:show the options of a verb'
   )
   _describe verb verbs
 }
@@ -137,7 +136,6 @@ _bulkhead() {
     '*:: :->rest'
   [[ $state = rest ]] || return
   case $words[1] in
-    help) _bulkhead_verb ;;
 ${verbs.map(verbCase).join("\n")}
   esac
 }

@@ -3,10 +3,12 @@
 import { spawnSync } from "node:child_process";
 import tty from "node:tty";
 import { EXIT } from "../errors.js";
+import { helpOf, mainHelp } from "./help.js";
 import { STDOUT, say } from "./output.js";
 import { version } from "./program.js";
 import { asRoff, asText, reference, verbBlocks } from "./reference.js";
 import { didYouMean, usageError } from "./usage.js";
+import type { Verb } from "./verb.js";
 import { VERBS } from "./verbs.js";
 
 export interface ManOptions {
@@ -14,12 +16,15 @@ export interface ManOptions {
   text?: boolean;
 }
 
-function blocksOf(name: string | undefined) {
-  if (name === undefined) return reference(VERBS);
+function verbNamed(name: string): Verb {
   const verb = VERBS.find((each) => each.name === name);
-  if (verb !== undefined) return verbBlocks(verb);
+  if (verb !== undefined) return verb;
   const known = VERBS.map((each) => each.name);
   throw usageError(`Cannot show "${name}": no such verb, ${didYouMean(name, known)}`);
+}
+
+function blocksOf(name: string | undefined) {
+  return name === undefined ? reference(VERBS) : verbBlocks(verbNamed(name));
 }
 
 /** Has man(1) show `roff`; whether it did. */
@@ -29,6 +34,12 @@ function shown(roff: string): boolean {
     stdio: ["pipe", "inherit", "ignore"],
   });
   return status === 0;
+}
+
+/** Prints what --help does, of the verb `name` or of all. */
+export async function help(name: string | undefined): Promise<number> {
+  say(STDOUT, name === undefined ? mainHelp(VERBS) : helpOf(verbNamed(name)));
+  return EXIT.ok;
 }
 
 /** Shows the reference, or the part of the verb `name`. */

@@ -64,6 +64,7 @@ function commandOf(verb: Verb, onStatus: (status: number) => void): Command {
  */
 export function programOf(verbs: readonly Verb[], onStatus: (status: number) => void): Command {
   const program = new Command("bulkhead").version(version(), "-V, --version");
+  program.helpCommand(false); // it is a verb like the others
   program.helpInformation = () => mainHelp(verbs);
   for (const verb of verbs) program.addCommand(commandOf(verb, onStatus));
   for (const command of [program, ...program.commands]) {

@@ -137,7 +137,8 @@ export const RUN: Verb = verb<string | undefined, Parsed>({
       "and how that is confined; at the end, why the guest ended.",
     "The terminal is the guest's serial console. Ctrl-A x ends the guest, Ctrl-A a sends Ctrl-A, " +
       "Ctrl-A h shows help. SIGTERM, SIGINT, SIGHUP and SIGQUIT end the guest in order, a second " +
-      "one at once. The terminal is put back on every way out.",
+      "one at once. The terminal is put back on every way out, also when the VMM is killed.",
+    "A guest that is to outlive its terminal is started by setsid(1): Node.js undoes nohup(1).",
   ],
   action: async (kernel, { params = [], grant = [], device = [], ...given }) => {
     return (await import("./run.js")).run(kernel, { ...given, params, grant, device });

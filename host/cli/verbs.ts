@@ -137,4 +137,24 @@ const COMPLETION = verb<string, object>({
   action: async (shell) => (await import("./completion.js")).completion(shell),
 });
 
-export const VERBS: readonly Verb[] = [RUN, DEMO, INSPECT, POLICY, NEW, BUILD, MAN, COMPLETION];
+const HELP = verb<string | undefined, object>({
+  name: "help",
+  summary: "show the options of a verb",
+  description: "Show the options of a verb, as VERB --help does, or all verbs.",
+  argument: { form: "[VERB]", summary: "all of them when left out", values: "verb" },
+  options: [],
+  examples: [{ line: "help run", what: "on one screen" }],
+  action: async (name) => (await import("./man.js")).help(name),
+});
+
+export const VERBS: readonly Verb[] = [
+  RUN,
+  DEMO,
+  INSPECT,
+  POLICY,
+  NEW,
+  BUILD,
+  MAN,
+  COMPLETION,
+  HELP,
+];

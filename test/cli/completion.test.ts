@@ -41,7 +41,7 @@ function completed(line: string): string[] {
   return stdout.split("\n").filter(Boolean).sort();
 }
 
-const NAMES = [...VERBS.map(({ name }) => name), "help"];
+const NAMES = VERBS.map(({ name }) => name);
 
 test("bulkhead completion prints a script for bash and for zsh, and for no other shell", () => {
   assert.is(bulkhead(["completion", "bash"]).stdout, bashCompletion(VERBS));

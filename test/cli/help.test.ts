@@ -119,6 +119,7 @@ for (const [args, advice] of [
   [["run", "k", "--seccomp", "enfroce"], 'did you mean "enforce"?'],
   [["completion", "bsah"], 'did you mean "bash"?'],
   [["man", "isnpect"], 'did you mean "inspect"?'],
+  [["help", "polciy"], 'did you mean "policy"?'],
 ] as const) {
   test(`bulkhead ${args.join(" ")} is told: ${advice}`, () => {
     const { status, stderr } = bulkhead([...args]);

@@ -149,6 +149,24 @@ guestTest("bulkhead run ends on SIGTERM with status 143 and leaves no process be
   for (const pid of children) await gone(pid);
 });
 
+guestTest("bulkhead run leaves at once on the second signal, and says so", async () => {
+  const child = spawn(process.execPath, [BULKHEAD, "run", sleeper, "--rng"], {
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const exit = once(child, "close");
+  await Promise.race([once(child.stdout, "data"), exit]);
+  const children = childrenOf(child.pid!);
+  let said = "";
+  child.stderr.setEncoding("utf8").on("data", (text: string) => {
+    said += text;
+  });
+  child.kill("SIGTERM");
+  child.kill("SIGINT");
+  assert.equal(await exit, [143, null]);
+  assert.match(said, "# left at once: SIGINT after SIGTERM\n");
+  for (const pid of children) await gone(pid);
+});
+
 guestTest("bulkhead demo shows what confines its devices", () => {
   const { status, stdout } = bulkhead(["demo"]);
   assert.is(status, 0);
