@@ -142,6 +142,7 @@ export const SIGNAL = {
   SIG_IGN: 1,
   SIGABRT: 6,
   SIGKILL: 9,
+  SIGSEGV: 11,
   SIGUSR2: 12,
   SIGPIPE: 13,
   SIGCHLD: 17,

@@ -95,16 +95,16 @@ function memoryRules(): Rule[] {
 }
 
 function threadRules(pid: number): Rule[] {
-  const { SIGUSR2, SIGABRT, SIGSTOP, SIGKILL } = SIGNAL;
+  const { SIGUSR2, SIGABRT, SIGSEGV, SIGSTOP, SIGKILL } = SIGNAL;
   return [
     allow("futex", "threads wait for each other"),
     allow("epoll_pwait", "Node's event loop waits"),
     allow("epoll_ctl", "a device's socket is watched, or no longer"),
     allow(
       "tgkill",
-      "a vCPU is kicked out of KVM_RUN; abort(3)",
+      "a vCPU is kicked out of KVM_RUN; abort(3); Node ends by the fault that it had",
       is(0, pid),
-      oneOf(2, [SIGUSR2, SIGABRT]),
+      oneOf(2, [SIGUSR2, SIGABRT, SIGSEGV]),
     ),
     allow("kill", "stop after Ctrl-Z, with the terminal put back", is(0, pid), is(1, SIGSTOP)),
     allow("pidfd_send_signal", "ends a device that it started, or the warden", is(1, SIGKILL)),

@@ -8,7 +8,7 @@ import { asRoff, asText } from "../../host/cli/reference.js";
 import { VERBS } from "../../host/cli/verbs.js";
 import { EXIT } from "../../host/errors.js";
 import { formsOf, GRANT_KIND_NAMES } from "../../host/machine/config.js";
-import { bulkhead } from "../support/bulkhead.js";
+import { BULKHEAD, bulkhead } from "../support/bulkhead.js";
 import { skip } from "../support/skip.js";
 
 /** What there is to be said, in the words of the command line. */
@@ -88,6 +88,17 @@ test("the manual page is one that man(1) shows whole and without a warning", () 
   const said = unbroken(shown.stdout);
   const missing = everyWord().filter((word) => !said.includes(unbroken(word)));
   assert.equal(missing, []);
+});
+
+test("on a terminal without man(1) the reference is text", () => {
+  const command = `PATH=/nowhere "${process.execPath}" "${BULKHEAD}" man build`;
+  const { status, stdout } = spawnSync("script", ["-qfec", command, "/dev/null"], {
+    env: { ...process.env, SHELL: "/bin/sh" },
+    encoding: "utf8",
+  });
+  // Where script(1) is missing, or there is no pseudo-terminal.
+  if (status !== 0) return skip("no pseudo-terminal can be had here: apt install bsdutils");
+  assert.is(stdout.replaceAll("\r", ""), bulkhead(["man", "build", "--text"]).stdout);
 });
 
 test.run();

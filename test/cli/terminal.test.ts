@@ -171,6 +171,7 @@ for (const [signal, status, words] of [
   ["SIGINT", 130, "# the guest was stopped (SIGINT)"],
   ["SIGKILL", 137, "# the VMM was killed, and the guest with it"],
   ["SIGSYS", 159, "# the VMM was killed, and the guest with it"],
+  ["SIGSEGV", 139, "# the VMM was killed, and the guest with it"],
   ["SIGALRM", 142, "# the VMM was killed, and the guest with it"],
 ] as const) {
   test(`a terminal is put back, and why it ended is said, after ${signal}`, async () => {

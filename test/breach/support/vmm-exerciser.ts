@@ -78,11 +78,12 @@ async function exercise(): Promise<Report> {
   const { policy } = vmmPolicy(confined);
   const native = new Native();
   let handled = 0;
-  for (const signal of ["SIGUSR2", "SIGABRT"] as const) process.on(signal, () => handled++);
+  for (const signal of ["SIGUSR2", "SIGABRT", "SIGSEGV"] as const)
+    process.on(signal, () => handled++);
   const worker = await thread();
   (await prepareConfinement("enforce", confined))();
   const hit = hits(native, policy);
-  while (handled < 2) await new Promise((resolve) => setTimeout(resolve, 1));
+  while (handled < 3) await new Promise((resolve) => setTimeout(resolve, 1));
   await worker.end();
   return { hit, missed: [] };
 }
