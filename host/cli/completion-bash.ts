@@ -59,6 +59,13 @@ function grantCases(): string[] {
 }
 
 const VALUES = `
+
+# Names of the VMs that run.
+_bulkhead_vm() {
+  local names
+  names=$("\${COMP_WORDS[0]}" list --json 2> /dev/null | sed -n 's/.*"name":"\\([^"]*\\)".*/\\1/p')
+  _bulkhead_words "$names"
+}
 _bulkhead_words() { mapfile -t candidates < <(compgen -W "$1" -- "$word"); }
 _bulkhead_file() { are_files=1; mapfile -t candidates < <(compgen -f -- "$word"); }
 _bulkhead_directory() { are_files=1; mapfile -t candidates < <(compgen -d -- "$word"); }

@@ -120,6 +120,11 @@ export function zshCompletion(verbs: readonly Verb[]): string {
 # Completes bulkhead in zsh. Made by: bulkhead completion zsh
 
 ${grammar()}
+_bulkhead_vm() {
+  local names=$(bulkhead list --json 2> /dev/null | sed -n 's/.*"name":"\\([^"]*\\)".*/\\1/p')
+  compadd -- \${(f)names}
+}
+
 _bulkhead_verb() {
   local -a verbs=(
 ${named.join("\n")}

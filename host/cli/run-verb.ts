@@ -61,10 +61,12 @@ const DEVICES: readonly OptionRow[] = [
   },
   {
     flags: "--console <spec>",
-    summary: "add a console: virtio (here), unix:PATH or FILE",
+    summary: "add a console: virtio (here), pty, unix:PATH or FILE",
     device: consoleSpec,
     values: "file",
-    details: "virtio is this terminal; keys of the console follow behind commas.",
+    details:
+      "virtio is this terminal; pty a new pseudo-terminal, whose path is told; keys of the " +
+      "console follow behind commas, port1 to port4 for ports besides it.",
   },
   {
     flags: "--transport <name>",
@@ -80,6 +82,25 @@ const DEVICES: readonly OptionRow[] = [
     values: ["continue", "stop"],
     rare: true,
     details: "A device that dies is started again; one that dies again and again stays dead.",
+  },
+];
+
+const CONTROL: readonly OptionRow[] = [
+  {
+    flags: "--name <name>",
+    summary: "what the VM is called (default: guest-PID)",
+    values: [],
+    details: "By its name others find it: see bulkhead list.",
+  },
+  {
+    flags: "--api-socket <path>",
+    summary: "path of its control socket, instead of one by its name",
+    values: "file",
+    rare: true,
+    details:
+      "JSON requests, one a line: status, counters, metrics, pause, resume, stop, debug; and " +
+      "GET /metrics for Prometheus. Without it, the socket is NAME.sock in " +
+      "$XDG_RUNTIME_DIR/bulkhead, for root in /run/bulkhead, else in /tmp/bulkhead-UID.",
   },
 ];
 
@@ -116,7 +137,7 @@ export const RUN: Verb = verb<string | undefined, Parsed>({
   summary: "run a guest",
   description: "Run a guest, with each of its devices in a confined process of its own.",
   argument: { form: "[KERNEL]", summary: "kernel image, ELF or bzImage", values: "file" },
-  options: [...MACHINE, ...DEVICES, ...CONFINEMENT, ...OUTPUT, ...MISSING],
+  options: [...MACHINE, ...DEVICES, ...CONFINEMENT, ...CONTROL, ...OUTPUT, ...MISSING],
   examples: [
     {
       line: "run -k vmlinuz -i initrd.img -d disk.img -p root=/dev/vda1",

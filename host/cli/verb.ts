@@ -9,6 +9,7 @@ export type Values =
   | "grant"
   | "disk"
   | "verb"
+  | "vm"
   | readonly string[];
 
 /** One option of a verb. */

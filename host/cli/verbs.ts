@@ -1,6 +1,7 @@
 // All verbs of `bulkhead`, in the order in which they are listed.
 
 import type { BuildOptions } from "./build.js";
+import { CONTROL_VERBS } from "./control-verbs.js";
 import type { DemoOptions } from "./demo.js";
 import type { InspectOptions } from "./inspect.js";
 import type { ManOptions } from "./man.js";
@@ -149,6 +150,7 @@ const HELP = verb<string | undefined, object>({
 
 export const VERBS: readonly Verb[] = [
   RUN,
+  ...CONTROL_VERBS,
   DEMO,
   INSPECT,
   POLICY,

@@ -32,6 +32,7 @@ function compWords(line: string): string[] {
 function completed(line: string): string[] {
   const words = compWords(line).map((word) => `'${word}'`);
   const program = `source <("${process.execPath}" -e 'process.stdout.write(process.argv[1])' "$1")
+    bulkhead() { printf '{"name":"%s","pid":1}\\n' web wiki; } # what bulkhead list --json says
     COMP_WORDS=(${words.join(" ")}) COMP_CWORD=${words.length - 1}
     COMP_LINE=$2 COMP_POINT=\${#2}
     _bulkhead && ((\${#COMPREPLY[@]})) && printf '%s\\n' "\${COMPREPLY[@]}"`;
@@ -65,6 +66,11 @@ test("bash completes the options of each verb, and none that is not there", () =
   }
   assert.equal(completed("bulkhead run --net"), []);
   assert.equal(completed("bulkhead run vmlinux --seri"), ["--serial"]);
+});
+
+test("bash completes names of VMs that run", () => {
+  assert.equal(completed("bulkhead stop w"), ["web", "wiki"]);
+  assert.equal(completed("bulkhead top wi"), ["wiki"]);
 });
 
 test("bash completes values of options: words, files, directories", () => {

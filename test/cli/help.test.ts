@@ -42,7 +42,7 @@ for (const verb of VERBS) {
       assert.is(stderr, "");
       const lines = screen(stdout);
       assert.match(lines[0]!, `Usage: bulkhead ${name} [options]`);
-      assert.ok(lines.some((line) => line.startsWith(`Example: bulkhead ${name} `)));
+      assert.ok(lines.some((line) => line.startsWith(`Example: bulkhead ${name}`)));
       assert.ok(lines.includes(`More: bulkhead man ${name}`));
       const shown = offered(verb).filter(({ rare }) => rare !== true);
       for (const option of shown.flatMap(namesOf)) {
@@ -56,7 +56,7 @@ for (const verb of VERBS) {
 
   test(`the examples of bulkhead ${name} are command lines that it takes`, () => {
     for (const { line } of verb.examples) {
-      const [, first = ""] = /^(.*?)(?: (?:&&|>) .*)?$/.exec(line) ?? [];
+      const [, first = ""] = /^(.*?)(?: (?:&&|>|\|) .*)?$/.exec(line) ?? [];
       // With a wrong option it stops before it does anything, and names that one alone.
       const command = `exec "${process.execPath}" "${BULKHEAD}" ${first} --no-such-option`;
       const shell = `set -f; ${command}`;

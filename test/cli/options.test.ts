@@ -44,7 +44,19 @@ test("run takes lkvm's options for kernel, initrd, parameters, memory and CPUs",
     allowWeakSandbox: false,
     onDeviceFailure: "continue",
     serialFd: 1,
+    control: { name: `guest-${process.pid}`, required: false },
   });
+});
+
+test("run takes a name and a socket for control, which it then must have", async () => {
+  assert.equal((await configOf("k", "--name", "web")).control, { name: "web", required: true });
+  const { control } = await configOf("k", "--api-socket", "a/b");
+  assert.equal(control, { name: `guest-${process.pid}`, path: "a/b", required: true });
+  for (const name of ["", "-a", ".a", "a/b", "a b", "ä", "a\n"]) {
+    assert.match(await refusal("k", "--name", name), /^Cannot name a VM "/, name);
+  }
+  assert.match(await refusal("k", "--name", "x".repeat(49)), "49 characters, 48 is the most");
+  assert.match(await refusal("k", "--api-socket", ""), "name a path");
 });
 
 test("run takes the long options that lkvm has", async () => {
