@@ -84,6 +84,8 @@ class Console extends Device {
   /** By id; a port without anything outside is not there, except for the console. */
   private readonly ports: StaticArray<Port | null> = new StaticArray<Port | null>(<i32>PORTS_MAX);
   private isMultiport: bool = false;
+  /** The driver was told once more of the size that its console has. */
+  private hasRepeated: bool = false;
   /** The byte of an emergency write. */
   private readonly byte: StaticArray<u8> = new StaticArray<u8>(1);
 
@@ -129,6 +131,7 @@ class Console extends Device {
 
   reset(): void {
     this.isMultiport = false;
+    this.hasRepeated = false;
     for (let id: u32 = 0; id < PORTS_MAX; id++) {
       const port = this.ports[id];
       if (port != null) port.reset();
@@ -197,8 +200,20 @@ class Console extends Device {
     }
     if (isReceiveq) port.receive(chain);
     else port.transmit(chain);
+    if (id == 0 && port.hasInput) this.repeatSize();
     this.follow(id, port);
     this.attend(id, port);
+  }
+
+  /**
+   * Linux reads the size in the config space when it is told of a change, and at no other time: at
+   * the first key, when its console is set up and somebody uses it, it is told that emerg_wr has
+   * changed, which says nothing to a driver that reads it (§5.3.4).
+   */
+  private repeatSize(): void {
+    if (this.hasRepeated || this.isMultiport || !this.ports[0]!.hasSize) return;
+    this.hasRepeated = true;
+    config.emerg_wr ^= 1;
   }
 
   /** Takes what the driver says of its ports; what makes no sense changes nothing. */

@@ -21,6 +21,8 @@ export class Port {
   isReady: bool = false;
   /** Control messages that the driver is to be told: bit n is the one whose event is n. */
   pending: u32 = 0;
+  /** The driver got something from here: so a program has it open. */
+  hasInput: bool = false;
   /** Whether somebody is there, as the driver was told last. */
   wasConnected: bool = false;
 
@@ -84,6 +86,7 @@ export class Port {
   reset(): void {
     this.isOpen = false;
     this.isReady = false;
+    this.hasInput = false;
     this.pending = 0;
     this.wasConnected = false;
     this.taken = 0;
@@ -144,7 +147,10 @@ export class Port {
     const source = this.source();
     if (chain.writable == 0) return; // the driver's own doing: nothing fits
     if (!this.isOpen || source == null) return chain.wait();
-    if (chain.writeFrom(source, chain.writable) > 0) return; // an error comes again
+    if (chain.writeFrom(source, chain.writable) > 0) {
+      this.hasInput = true;
+      return; // an error comes again
+    }
     this.found(source.alone);
     if (this.isAlone) return chain.wait();
     if (!source.again) {
