@@ -26,6 +26,7 @@ export const GUEST_MODULES = [
   "rng-core",
   "virtio-rng",
   "virtio_console",
+  "button",
 ];
 
 /** Those besides that the guest of the examples has; no driver of an example is built in. */

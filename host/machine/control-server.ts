@@ -19,7 +19,7 @@ export const REQUEST_CHARACTERS_MAX = 4096;
 const IDLE_MS_MAX = 60_000;
 
 const ROOT = 0;
-const HTTP_REQUEST = /^(?:GET|HEAD) (\S+) HTTP\/1\.[01]$/;
+const HTTP_REQUEST = /^GET (\S+) HTTP\/1\.[01]$/;
 
 const TOO_LONG = refusal(
   null,

@@ -1,15 +1,17 @@
 // The control socket of a VM whose guest runs: what it answers, and that nothing that is said to it
 // disturbs the guest.
 
-import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync, statSync } from "node:fs";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import os from "node:os";
 import path from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { kernelOf } from "../../build/bench/first-light.js";
 import { CONNECTIONS_MAX, REQUEST_CHARACTERS_MAX } from "../../host/machine/control-server.js";
-import { whyNoKvm } from "../support/bulkhead.js";
+import { BULKHEAD, whyNoKvm } from "../support/bulkhead.js";
 import { askOnce, RawClient } from "../support/control.js";
 import { skip } from "../support/skip.js";
 import { VmmProcess, withVmm } from "../support/vmm-process.js";
@@ -271,6 +273,39 @@ control("stop ends a guest, paused or not, with status 0, and its socket is gone
       assert.is(machine.events("guest-exit")[0]?.reason, "stopped");
     });
     assert.is(existsSync(file), false);
+  }
+});
+
+/** mov dx, 0x3f8 │ mov al, '!' │ out dx, al │ jmp back to it */
+const TALKATIVE = [0x66, 0xba, 0xf8, 0x03, 0xb0, 0x21, 0xee, 0xeb, 0xfd];
+
+control("a vCPU that nobody reads the output of is paused once somebody has", async () => {
+  const kernel = path.join(scratch, "talkative.elf");
+  writeFileSync(kernel, kernelOf(TALKATIVE));
+  const file = socketOf("talkative");
+  const args = [BULKHEAD, "run", kernel, "--name", "talkative"];
+  const vmm = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
+  const state = async () => (await askOnce(file, "status")).state;
+  try {
+    while (!existsSync(file)) await new Promise((resolve) => setTimeout(resolve, 5));
+    await askOnce(file, "status");
+    // A pipe holds 64 KiB, and its end here another 64; emulated, that takes the guest a moment.
+    for (;;) {
+      await askOnce(file, "pause");
+      if ((await state()) === "pausing") break;
+      await askOnce(file, "resume");
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    assert.match(
+      String((await askOnce(file, "debug")).text),
+      "vCPU 0: waits for something outside",
+    );
+    vmm.stdout.resume();
+    while ((await state()) !== "paused") {}
+    assert.is((await askOnce(file, "stop")).state, "stopping");
+    assert.equal(await once(vmm, "exit"), [0, null]);
+  } finally {
+    vmm.kill("SIGKILL");
   }
 });
 

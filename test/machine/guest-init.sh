@@ -41,5 +41,13 @@ grep -i virtio /proc/interrupts | sed 's/^/guest: interrupts /'
 # Without a working timer this never comes back.
 sleep 1
 echo "guest: slept, timers $(grep -E '^ *(0|LOC):' /proc/interrupts | tr -s ' \n' ' ')"
+# With test.button it goes on until somebody presses the power button.
+if grep -q test.button /proc/cmdline; then
+  button=/sys/firmware/acpi/interrupts/ff_pwr_btn
+  echo "guest: waits, button $(cat $button)"
+  until [ "$(awk '{ print $1 }' $button)" -gt 0 ]; do sleep 1; done
+  echo "guest: pressed, button $(cat $button)"
+  echo "guest: lockups $(dmesg | grep -ciE 'lockup|stall')"
+fi
 echo "guest: done"
 poweroff -f
