@@ -1,7 +1,6 @@
 // Replies on their way out: packed into messages as they are written, or cut into pieces.
 
 import {
-  BATCH_CHAINS_MAX,
   BYTES,
   CAPACITY,
   COUNT,
@@ -15,6 +14,15 @@ import {
   REPLIES,
   TYPE,
 } from "../wire/message.js";
+
+/**
+ * A message goes as soon as it has so many replies, or bytes of them, whatever else the batch holds:
+ * its receiver takes those, and asks for more, while the rest is being served. With all replies of
+ * a full queue in one message, each side would sleep while the other works. Smaller messages cost
+ * more than they gain: the two halves of a queue of 32, or one long read each.
+ */
+export const EAGER_CHAINS = 16;
+export const EAGER_BYTES = 64 * 1024;
 
 /**
  * The replies in the outbox that are not sent yet. A method that returns true has completed a
@@ -68,7 +76,7 @@ export class Outbox {
     }
     this.#append(id, bytes);
     this.#bytes += bytes;
-    return this.#count === BATCH_CHAINS_MAX && this.flush();
+    return (this.#count >= EAGER_CHAINS || this.#bytes >= EAGER_BYTES) && this.flush();
   }
 
   /** Makes a message of what is packed, if anything is. */

@@ -1,5 +1,6 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { EAGER_BYTES, EAGER_CHAINS } from "../../host/runtime/outbox.js";
 import { CLOSED, FULL, SENT } from "../../host/wire/channel.js";
 import { CHAIN_BYTES_MAX, LOG, MORE, PAYLOAD_BYTES_MAX } from "../../host/wire/message.js";
 import { Conversation, manifest, moduleWith, pattern } from "./support.js";
@@ -77,10 +78,8 @@ test("Dispatcher splits the replies of a batch into messages of at most PAYLOAD_
   const messages = conversation.receive();
   const shape = messages.map(({ replies }) => replies.map(({ id, bytes }) => [id, bytes.length]));
   assert.equal(shape, [
-    [
-      [0, 100_000],
-      [1, 90_000],
-    ],
+    [[0, 100_000]],
+    [[1, 90_000]],
     [[2, 50_000]],
     [[3, PAYLOAD_BYTES_MAX]],
     [[3, PAYLOAD_BYTES_MAX]],
@@ -90,6 +89,17 @@ test("Dispatcher splits the replies of a batch into messages of at most PAYLOAD_
       [5, 7],
     ],
   ]);
+});
+
+test("Dispatcher sends EAGER_CHAINS replies, or EAGER_BYTES, before it serves what is behind", () => {
+  const conversation = filler();
+  const countsOf = (capacities: number[]) => {
+    conversation.send(capacities.map((capacity, id) => ({ id, capacity })));
+    return conversation.receive().map(({ replies }) => replies.length);
+  };
+  assert.equal(countsOf(Array(2 * EAGER_CHAINS + 1).fill(7)), [EAGER_CHAINS, EAGER_CHAINS, 1]);
+  const quarter = EAGER_BYTES / 4;
+  assert.equal(countsOf([quarter, quarter, quarter, quarter - 1, 1, 1]), [5, 1]);
 });
 
 test("Dispatcher repeats the generation of the requests in each of their replies", () => {

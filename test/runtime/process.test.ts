@@ -80,8 +80,9 @@ test("rng in its process lives through a thousand calls and garbage collections"
   const requests = Array.from({ length: 64 }, (_, id) => ({ id, capacity: 16 }));
   for (let batch = 0; batch < 1200; batch++) {
     peer.send(requests);
-    const message = await peer.receive();
-    assert.is(message?.replies.length, 64, `batch ${batch}`);
+    let answered = 0;
+    while (answered < 64) answered += (await peer.receive())?.replies.length ?? Number.NaN;
+    assert.is(answered, 64, `batch ${batch}`);
   }
   assert.is((await peer.leave()).status, STATUS.closed);
 });
