@@ -5,7 +5,7 @@ import { strict as assert } from "node:assert";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { createCounters } from "../../host/machine/counters.js";
-import { Epoll } from "../../host/machine/epoll.js";
+import { Epoll, hasCoreToSpare } from "../../host/machine/epoll.js";
 import { EventFd } from "../../host/machine/eventfd.js";
 import { IoDevice, type IoHost } from "../../host/machine/io-device.js";
 import type { IoReport } from "../../host/machine/io-worker.js";
@@ -33,6 +33,8 @@ export interface ConfinedDiskOptions {
   ram: BenchRam;
   /** Path of a raw image. */
   image: string;
+  /** Whether the I/O worker may look before it sleeps; by default as for a VM of no vCPU. */
+  looks?: boolean;
   features: bigint;
 }
 
@@ -40,13 +42,14 @@ export interface ConfinedDiskOptions {
 export class ConfinedDisk implements DiskPath {
   readonly pid: number;
   readonly #process: DeviceProcess;
-  readonly #epoll = new Epoll();
+  readonly #epoll: Epoll;
   readonly #doorbells: EventFd[];
   readonly #interrupt = EventFd.create();
   readonly #device: IoDevice;
   #isReady = false;
 
-  constructor({ ram, image, features }: ConfinedDiskOptions) {
+  constructor({ ram, image, features, looks = hasCoreToSpare(0) }: ConfinedDiskOptions) {
+    this.#epoll = new Epoll({ looks });
     const { manifest } = inspectModule(readFileSync(BLK));
     const source = { kind: "file", what: image, rights: ["read", "write"] } as const;
     const grants = resolveGrants(manifest, { image: { ...source, rights: ["read", "write"] } });

@@ -25,6 +25,7 @@ export const DAEMON = "qemu-storage-daemon";
 const AF_UNIX = 1;
 const SOCK_STREAM = 1;
 const SCM_RIGHTS = 1;
+const MSG_WAITALL = 0x100;
 /** VHOST_USER_… requests. */
 const GET_FEATURES = 1;
 const SET_FEATURES = 2;
@@ -92,7 +93,7 @@ class Control {
   ask(request: number, words: readonly (number | bigint)[] = []): bigint {
     this.send(request, words);
     const { view, address } = this.#page;
-    const bytes = recv(this.#fd, address + MESSAGE, HEADER_BYTES + 8, 0);
+    const bytes = recv(this.#fd, address + MESSAGE, HEADER_BYTES + 8, MSG_WAITALL);
     assert.equal(bytes, HEADER_BYTES + 8, `${DAEMON} answered ${bytes} bytes`);
     return view.getBigUint64(MESSAGE + HEADER_BYTES, true);
   }

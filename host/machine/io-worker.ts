@@ -16,7 +16,7 @@ import { GuestMemory } from "../virtio/memory.js";
 import { nobody } from "../virtio/window.js";
 import { type Bus, MmioBus } from "./bus.js";
 import type { SeccompMode, Transport } from "./config.js";
-import { EPOLLET, EPOLLIN, Epoll } from "./epoll.js";
+import { EPOLLET, EPOLLIN, Epoll, hasCoreToSpare } from "./epoll.js";
 import { IoDevice, type IoHost } from "./io-device.js";
 import { MailboxServer } from "./mailbox.js";
 import { PciBus } from "./pci-bus.js";
@@ -91,7 +91,7 @@ export type IoReport =
   | { type: "described"; devices: string[][] };
 
 class IoWorker implements IoHost {
-  readonly epoll = new Epoll();
+  readonly epoll: Epoll;
   readonly memory: GuestMemory;
   readonly shared: Shared;
   readonly counters: SharedArrayBuffer;
@@ -104,6 +104,7 @@ class IoWorker implements IoHost {
 
   constructor(data: IoWorkerData, post: (report: IoReport) => void) {
     this.post = post;
+    this.epoll = new Epoll({ looks: hasCoreToSpare(data.cpuCount) });
     this.shared = new Shared(data.shared);
     this.counters = data.counters;
     this.shared.ioThread = gettid();

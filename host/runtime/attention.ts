@@ -106,7 +106,8 @@ export class Attention {
 
   /** A number that changes when the device changes its config space. */
   get configGeneration(): number {
-    return this.#view.getUint32(this.#at + CONFIG_GENERATION, true);
+    this.#memory.update();
+    return this.#memory.view.getUint32(this.#at + CONFIG_GENERATION, true);
   }
 
   /** Offset of its config space, unchecked. */

@@ -22,6 +22,7 @@ import {
   CONFIGURE,
   CONFIGURE_BYTES,
   COUNT,
+  ENTRY_WORDS,
   entriesFault,
   entryAt,
   FLAGS,
@@ -170,20 +171,43 @@ export class Dispatcher {
 
   /** Serves what is left of the batch; true when a message is complete. */
   #serveBatch(): boolean {
+    if (this.#next === this.#count) return false;
+    const isComplete = this.#serveRest();
+    this.#lookAtConfig();
+    return isComplete;
+  }
+
+  /**
+   * It calls little and asks for nothing twice: a confined process interprets this, and it is most
+   * of what a request costs there.
+   */
+  #serveRest(): boolean {
+    const count = this.#count;
     const requests = this.#requests;
-    this.#outbox.queue = requests[QUEUE]!;
-    while (this.#next < this.#count) {
-      const entry = entryAt(this.#next);
-      const bytes = this.#serve(entry);
+    const device = this.#device;
+    const outbox = this.#outbox;
+    const place = this.#place;
+    const queue = requests[QUEUE]!;
+    outbox.queue = queue;
+    let entry = entryAt(this.#next);
+    for (let next = this.#next; next < count; entry += ENTRY_WORDS) {
+      if (next > 0) {
+        place.readable += place.bytes;
+        place.bytes = requests[entry + BYTES]!;
+      }
+      place.writable = outbox.end;
+      place.capacity = requests[entry + CAPACITY]!;
+      const bytes = device.serve(queue, place);
       if (bytes === WAITS) {
-        this.#asked = this.#outbox.queue;
+        this.#asked = queue;
         this.#keepRest();
         break;
       }
-      this.#next += 1;
-      if (this.#outbox.pack(requests[entry + ID]!, bytes)) return true;
+      next += 1;
+      this.#next = next;
+      if (outbox.pack(requests[entry + ID]!, bytes)) return true;
     }
-    return this.#outbox.flush();
+    return outbox.flush();
   }
 
   /** Keeps the request at `#next`, which is in place, and all of the batch behind it. */
@@ -214,6 +238,12 @@ export class Dispatcher {
   /** Offers requests that wait until all of them do; true when a message is complete. */
   #offer(): boolean {
     if (this.#waiting.count === 0) return false;
+    const isComplete = this.#offerRest();
+    this.#lookAtConfig();
+    return isComplete;
+  }
+
+  #offerRest(): boolean {
     while (this.#turn < this.#queueCount) {
       const queue = this.#turn;
       const isNews = this.#progressed || queue !== this.#asked;
@@ -232,7 +262,6 @@ export class Dispatcher {
       this.#waiting.restore(queue, this.#device.inboxAddress, this.#place);
       this.#place.writable = this.#outbox.end;
       const bytes = this.#device.serve(queue, this.#place);
-      this.#lookAtConfig();
       if (bytes === WAITS) return false;
       this.#progressed = true;
       if (this.#outbox.pack(this.#waiting.shift(queue), bytes)) return true;
@@ -279,7 +308,7 @@ export class Dispatcher {
     this.#configDue = true;
   }
 
-  /** Looks whether the device changed its config space; after each call of it. */
+  /** Looks whether the device changed its config space; after it was called, once or often. */
   #lookAtConfig(): void {
     if (this.#configBytes === 0) return;
     if (this.#device.configGeneration !== this.#configGeneration) this.#configDue = true;
@@ -313,8 +342,8 @@ export class Dispatcher {
     const queues = this.#device.facts.manifest.queues.length;
     if (queue >= queues) return `queue ${queue} of ${queues}`;
     const count = this.#requests[COUNT]!;
-    for (let i = 0; i < count; i++) {
-      const capacity = this.#requests[entryAt(i) + CAPACITY]!;
+    for (let i = 0, entry = entryAt(0); i < count; i++, entry += ENTRY_WORDS) {
+      const capacity = this.#requests[entry + CAPACITY]!;
       if (capacity > CHAIN_BYTES_MAX) return `a capacity of ${capacity}`;
     }
     if (this.#held === 0) return undefined;
@@ -323,20 +352,6 @@ export class Dispatcher {
     if (!same || count !== 1) return "another request inside a chain";
     const total = this.#held + this.#requests[first + BYTES]!;
     return total > CHAIN_BYTES_MAX ? `a chain of ${total} bytes` : undefined;
-  }
-
-  /** Serves the request of the entry at word `entry`; its reply lies behind the pending ones. */
-  #serve(entry: number): number {
-    const place = this.#place;
-    if (this.#next > 0) {
-      place.readable += place.bytes;
-      place.bytes = this.#requests[entry + BYTES]!;
-    }
-    place.writable = this.#outbox.end;
-    place.capacity = this.#requests[entry + CAPACITY]!;
-    const bytes = this.#device.serve(this.#requests[QUEUE]!, place);
-    this.#lookAtConfig();
-    return bytes;
   }
 
   /** Makes the message that tells the config space, straight from the module's memory. */

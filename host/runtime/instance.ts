@@ -166,7 +166,7 @@ export class DeviceInstance {
 
   /** A number that changes when the device changes its config space. */
   get configGeneration(): number {
-    return this.attention.configGeneration;
+    return this.#attention!.configGeneration;
   }
 
   /**

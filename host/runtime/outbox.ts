@@ -16,10 +16,10 @@ import {
 } from "../wire/message.js";
 
 /**
- * A message goes as soon as it has so many replies, or bytes of them, whatever else the batch holds:
- * its receiver takes those, and asks for more, while the rest is being served. With all replies of
- * a full queue in one message, each side would sleep while the other works. Smaller messages cost
- * more than they gain: the two halves of a queue of 32, or one long read each.
+ * A message goes as soon as it has so many replies, or bytes of them, whatever else is in the
+ * batch: its receiver takes those, and asks for more, while the rest is being served. With all
+ * replies of a full queue in one message, each side would sleep while the other works. Smaller
+ * messages cost more than they gain: these are half of 32 requests in flight, or one long read.
  */
 export const EAGER_CHAINS = 16;
 export const EAGER_BYTES = 64 * 1024;
@@ -74,7 +74,13 @@ export class Outbox {
       this.#splitBytes = bytes;
       return this.flush() || this.piece();
     }
-    this.#append(id, bytes);
+    const entry = entryAt(this.#count);
+    const header = this.#header;
+    header[entry + ID] = id;
+    header[entry + BYTES] = bytes;
+    header[entry + CAPACITY] = 0;
+    header[entry + FLAGS] = 0;
+    this.#count += 1;
     this.#bytes += bytes;
     return (this.#count >= EAGER_CHAINS || this.#bytes >= EAGER_BYTES) && this.flush();
   }

@@ -87,6 +87,9 @@ const ECONNRESET = 104;
 const MSGHDR_PADDING = 8;
 const MESSAGE_BYTES = MSGHDR.size + MSGHDR_PADDING + IOV_MAX * IOVEC.size;
 
+const IOVEC_WORDS = IOVEC.size / 4;
+const IOVLEN_WORD = MSGHDR.offsets.msg_iovlen / 4;
+
 /** A msghdr and its iovecs in native memory: the header first, then the pieces pushed. */
 class Message {
   readonly #words: Uint32Array;
@@ -116,9 +119,11 @@ class Message {
   push(address: number, bytes: number): void {
     if (bytes === 0) return;
     assert(this.#count < IOV_MAX, "more pieces than one message may have");
-    const word = this.#iov + this.#count * (IOVEC.size / 4);
-    this.#address(word, address);
-    this.#words[word + 2] = bytes;
+    const words = this.#words;
+    const word = this.#iov + this.#count * IOVEC_WORDS;
+    words[word] = address;
+    words[word + 1] = address / 2 ** 32;
+    words[word + 2] = bytes;
     this.#count += 1;
   }
 
@@ -129,7 +134,7 @@ class Message {
 
   /** Makes the msghdr describe the pieces pushed so far, and forgets them. */
   seal(): void {
-    this.#words[this.#msghdr + MSGHDR.offsets.msg_iovlen / 4] = this.#count;
+    this.#words[this.#msghdr + IOVLEN_WORD] = this.#count;
     this.#count = 1;
   }
 }

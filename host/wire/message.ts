@@ -117,8 +117,8 @@ export function entriesFault(header: Uint32Array, length: number): string | unde
   const count = header[COUNT]!;
   if (count === 0 || count > BATCH_CHAINS_MAX) return `a count of ${count}`;
   let payload = 0;
-  for (let index = 0; index < count; index += 1) {
-    const entry = entryAt(index);
+  const end = entryAt(count);
+  for (let entry = entryAt(0); entry < end; entry += ENTRY_WORDS) {
     const bytes = header[entry + BYTES]!;
     const flags = header[entry + FLAGS]!;
     if ((flags & ~MORE) !== 0) return `flags 0x${flags.toString(16)}`;

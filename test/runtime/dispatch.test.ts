@@ -91,7 +91,7 @@ test("Dispatcher splits the replies of a batch into messages of at most PAYLOAD_
   ]);
 });
 
-test("Dispatcher sends EAGER_CHAINS replies, or EAGER_BYTES, before it serves what is behind", () => {
+test("Dispatcher sends EAGER_CHAINS replies, or EAGER_BYTES, before it serves the rest", () => {
   const conversation = filler();
   const countsOf = (capacities: number[]) => {
     conversation.send(capacities.map((capacity, id) => ({ id, capacity })));
