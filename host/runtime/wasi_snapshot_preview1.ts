@@ -8,7 +8,6 @@ import { pread64, pwrite64, read, write } from "../ffi/libc.js";
 import { DIRECTORY_FILES_MAX } from "../sandbox/grant-kinds.js";
 import {
   type ClockName,
-  functionsOn,
   type GrantedFd,
   NO_FD,
   WASI_FD_FIRST,
@@ -32,6 +31,7 @@ import { FILESTAT_BYTES, Stat, sync, truncate, Winsize, writeFilestat } from "./
 import type { ImportedCall, Say, World } from "./instance.js";
 import type { LinearMemory } from "./linear-memory.js";
 import { LOG_WRITE_BYTES_MAX, ModuleLog } from "./log.js";
+import { type OpenFile, openedFrom, openFile } from "./open-file.js";
 import { OtherEnd } from "./other-end.js";
 import { accept, closeConnection } from "./socket-calls.js";
 
@@ -51,28 +51,6 @@ export const FDFLAGS_NONBLOCK = 4;
 /** Elements of an iovec array, as Linux limits them (IOV_MAX). */
 export const IOVECS_MAX = 1024;
 const IOVEC_BYTES = 8;
-
-/** A granted descriptor, and the functions that it may be used with. */
-interface OpenFile {
-  fd: number;
-  functions: ReadonlySet<string>;
-  /** The functions that work on what comes of it: a connection, a file. */
-  onOpened: ReadonlySet<string>;
-  /** Bytes of a block device. */
-  deviceBytes: number;
-  /** Of an opened directory, once it was asked what it holds. */
-  listing?: Listing;
-  isTerminal: boolean;
-  /** Somebody is at its other end, or nobody. */
-  hasOtherEnd: boolean;
-}
-
-/** What came of a granted descriptor: a connection, or a file of a directory. */
-function openedFrom({ onOpened }: OpenFile, fd: number): OpenFile {
-  const none = new Set<string>();
-  const plain = { deviceBytes: 0, isTerminal: false, hasOtherEnd: false };
-  return { fd, functions: onOpened, onOpened: none, ...plain };
-}
 
 /** The world of a device: the descriptors that it was granted and nothing else. */
 export class GrantedFiles implements World {
@@ -103,12 +81,7 @@ export class GrantedFiles implements World {
     for (const { name, kind, rights, fd, clock, deviceBytes = 0 } of grants) {
       if (kind === "clock") this.#grantClock(clock);
       if (fd === NO_FD) continue;
-      const onOpened = functionsOn("opened", { kind, rights });
-      const functions = functionsOn("grant", { kind, rights });
-      const isTerminal = kind === "tty";
-      const hasOtherEnd = isTerminal || kind === "unix";
-      const file = { fd, functions, onOpened, deviceBytes, isTerminal, hasOtherEnd };
-      this.#files[wasiFdOf(manifest, name)] = file;
+      this.#files[wasiFdOf(manifest, name)] = openFile({ fd, kind, rights, deviceBytes });
     }
     this.#connectionFdFirst = WASI_FD_FIRST + manifest.capabilities.length;
     this.#fileFdFirst = this.#connectionFdFirst + manifest.capabilities.length;
