@@ -4,8 +4,8 @@
 import { Worker } from "node:worker_threads";
 import type { Manifest } from "../sandbox/manifest.js";
 
-/** A real device takes 1 ms, and a thread some 50 to start; a machine may be busy. */
-const DESCRIBE_MS_MAX = 5_000;
+/** From the start of the thread on: a device takes 1 ms, and what it needs 50; if nobody is busy. */
+const DESCRIBE_MS_MAX = 10_000;
 /** Heap of the thread: a description of any length would fill it. */
 const HEAP_MB_MAX = 64;
 
@@ -26,7 +26,10 @@ export async function describe(question: Question): Promise<Answer> {
   const { promise, resolve } = withResolvers<Answer>();
   const broken = (message: string) => resolve({ words: message, log: "" });
   const late = `the top level of the file did not end in ${DESCRIBE_MS_MAX / 1000} s`;
-  const deadline = setTimeout(() => broken(`${late}: an endless loop?`), DESCRIBE_MS_MAX);
+  let deadline: NodeJS.Timeout | undefined;
+  worker.once("online", () => {
+    deadline = setTimeout(() => broken(`${late}: an endless loop?`), DESCRIBE_MS_MAX);
+  });
   worker.once("message", resolve);
   worker.once("error", (error) => broken(error.message));
   worker.once("exit", () => broken("the module ended the thread that it was described in"));
