@@ -7,12 +7,8 @@
 // where BOOT is TRANSPORT:IMAGE:write:reboot or TRANSPORT:IMAGE:check:poweroff, all on one disk.
 
 import { createHash } from "node:crypto";
-import fs from "node:fs";
-import os from "node:os";
-import path from "node:path";
-import { ROOT_PASSWORD } from "../../build/distribution.js";
-import { GuestConsole } from "./guest-console.js";
-import { GUEST_TRIES_MAX } from "./tries.js";
+import { ask, boot, end, logIn, say, withDisks } from "./debian-guest.js";
+import type { GuestConsole } from "./guest-console.js";
 
 /** Written as text that anybody can make, and as bytes that nobody can guess. */
 const NUMBERS = 200_000;
@@ -20,26 +16,6 @@ const RANDOM_BYTES = 4 * 1024 * 1024;
 
 /** `quiet` as Debian's boot loader has it; a guest that oopses reboots instead of staying there. */
 const PARAMETERS = "console=ttyS0 root=/dev/vda1 quiet oops=panic panic=-1";
-
-function say(text: string): void {
-  console.log(`host: ${text}`);
-}
-
-/** Types a command and waits for what it says in the line that begins with `word`. */
-async function ask(guest: GuestConsole, word: string, command: string): Promise<string> {
-  guest.type(`echo "guest: ${word}" $(${command})`);
-  const [, answer = ""] = await guest.expect(new RegExp(`^guest: ${word} ?(.*)\n`, "m"));
-  return answer;
-}
-
-async function logIn(guest: GuestConsole): Promise<void> {
-  await guest.expect(/login: /);
-  say(`login after ${guest.seconds} s`);
-  guest.type("root");
-  await guest.expect(/Password: /);
-  guest.type(ROOT_PASSWORD);
-  await guest.expect(/:~# /);
-}
 
 /** Whether the guest's clock is between ours before and after it was read, and how it runs. */
 async function lookAtClock(guest: GuestConsole): Promise<void> {
@@ -88,55 +64,20 @@ async function check(guest: GuestConsole): Promise<void> {
   say(`files ${now === written ? "same" : `differ: ${now}`}`);
 }
 
-async function use(guest: GuestConsole, does: string, end: string): Promise<void> {
+async function use(guest: GuestConsole, does: string, ending: string): Promise<void> {
   await logIn(guest);
   await look(guest);
   await (does === "write" ? write(guest) : check(guest));
-  guest.type(end);
-  const status = await guest.exit;
-  say(`${end} ended with ${status} after ${guest.seconds} s`);
-  if (guest.symptom !== undefined || status !== 0) throw new Error(`the guest did not ${end}`);
+  await end(guest, ending);
 }
 
-const [, , directory = "", kind, ...boots] = process.argv;
-const place = kind === "real" ? copyOf(directory) : directory;
+const [, , directory = "", kind = "", ...boots] = process.argv;
 
-/** Somebody's machine keeps the files as they are. */
-function copyOf(source: string): string {
-  const copy = fs.mkdtempSync(path.join(os.tmpdir(), "bulkhead-distribution-"));
-  fs.cpSync(source, copy, { recursive: true });
-  return copy;
-}
-
-/** One boot; the emulator's faults (tries.ts) let it be repeated on the disk as it is then. */
-async function boot(word: string): Promise<void> {
-  const [transport = "", image = "", does = "", end = ""] = word.split(":");
-  const at = (name: string) => path.join(place, name);
-  for (let left = GUEST_TRIES_MAX; ; left--) {
-    say(`boot ${word}`);
-    const guest = new GuestConsole([
-      ...["-d", at(image), "-k", at("vmlinuz"), "-i", at("initrd.img"), "-m", "512M", "-c", "2"],
-      ...["--transport", transport, "-p", PARAMETERS],
-    ]);
-    try {
-      return await use(guest, does, end);
-    } catch (error) {
-      guest.kill();
-      await guest.exit;
-      const { symptom } = guest;
-      if (symptom === undefined || left === 1 || kind !== "emulated") {
-        console.log(guest.text);
-        throw error;
-      }
-      // Its name alone: the rest of it would look as if the whole job were spoilt by it.
-      say(`again, after ${guest.seconds} s: ${symptom.split(":")[0]}`);
-    }
+await withDisks(directory, kind, async (disks) => {
+  for (const word of boots) {
+    const [transport = "", image = "", does = "", ending = ""] = word.split(":");
+    const args = ["-d", disks.at(image), "--transport", transport, "-p", PARAMETERS];
+    await boot(disks, { word, args, use: (guest) => use(guest, does, ending) });
   }
-}
-
-try {
-  for (const word of boots) await boot(word);
   say("done");
-} finally {
-  if (place !== directory) fs.rmSync(place, { recursive: true });
-}
+});

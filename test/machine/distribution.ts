@@ -2,7 +2,7 @@
 // minute on an emulated host, and a file has a time limit.
 
 import path from "node:path";
-import { suite } from "uvu";
+import { suite, type Test } from "uvu";
 import * as assert from "uvu/assert";
 import { buildDistribution, type Distribution } from "../../build/distribution.js";
 import { missing } from "../support/debian.js";
@@ -62,7 +62,7 @@ function checkBoot(lines: string[], word: string): void {
 }
 
 /** What was said from each `boot` on that was not repeated. */
-function bootsOf({ output }: JobResult): string[][] {
+export function bootsOf({ output }: JobResult): string[][] {
   const boots: string[][] = [];
   for (const [, line = ""] of output.matchAll(/^host: (.*?)\r?$/gm)) {
     if (line.startsWith("boot ")) boots.push([]);
@@ -71,19 +71,23 @@ function bootsOf({ output }: JobResult): string[][] {
   return boots.filter((lines) => !lines.some((line) => line.startsWith("again")));
 }
 
-/** Tests that Debian boots as each of `boots` says, one after the other on the same disk. */
-export function testBoots(boots: readonly string[]): void {
+/** A suite on the result of `program`, which gets the disks, and then `words`. */
+export function testProgram(
+  program: string,
+  words: readonly string[],
+  define: (debian: Test, result: () => JobResult) => void,
+): void {
   const debian = suite("Debian");
   const unavailable = distributionUnavailable();
   if (unavailable !== undefined) {
     skip(unavailable);
     return;
   }
-  const script = "dist/test/machine/distribution-host.js";
   const job: Job = {
     command: (place) => {
       const kind = place.emulated ? "emulated" : "real";
-      return [place.node, path.join(place.checkout, script), place.disks, kind, ...boots];
+      const script = path.join(place.checkout, "dist/test/machine", program);
+      return [place.node, script, place.disks, kind, ...words];
     },
     timeoutMs: JOB_MS,
     isWrong: (output) => /^host: files differ/m.test(output),
@@ -97,16 +101,23 @@ export function testBoots(boots: readonly string[]): void {
       result.status === 0 ? [...result.output.matchAll(/^host: .*/gm)].join("\n") : result.output,
     );
   });
-  for (const [index, word] of boots.entries()) {
-    debian(`boots, logs in, and its files are right: ${word}`, () => {
-      const lines = bootsOf(result)[index] ?? [];
-      assert.is(lines[0], `boot ${word}`);
-      checkBoot(lines, word);
-    });
-  }
+  define(debian, () => result);
   debian("is done with all of it", () => {
     assert.is(result.status, 0);
     assert.match(result.output, /^host: done\r?$/m);
   });
   debian.run();
+}
+
+/** Tests that Debian boots as each of `boots` says, one after the other on the same disk. */
+export function testBoots(boots: readonly string[]): void {
+  testProgram("distribution-host.js", boots, (debian, result) => {
+    for (const [index, word] of boots.entries()) {
+      debian(`boots, logs in, and its files are right: ${word}`, () => {
+        const lines = bootsOf(result())[index] ?? [];
+        assert.is(lines[0], `boot ${word}`);
+        checkBoot(lines, word);
+      });
+    }
+  });
 }

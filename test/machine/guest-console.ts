@@ -1,8 +1,10 @@
 // A guest whose serial console is read and typed at by a program, as expect(1) does.
 
-import { type ChildProcessByStdio, spawn } from "node:child_process";
-import type { Readable, Writable } from "node:stream";
+import { type ChildProcess, spawn } from "node:child_process";
+import fs from "node:fs";
+import type { ReadStream } from "node:tty";
 import { fileURLToPath } from "node:url";
+import { Pty, type TerminalSize } from "../../host/machine/pty.js";
 import { emulatorSymptom } from "./tries.js";
 
 const BULKHEAD = fileURLToPath(new URL("../../bundle/cli/main.js", import.meta.url));
@@ -27,29 +29,70 @@ export class GuestConsole {
   /** What guest and bulkhead have said. */
   text = "";
   readonly #start = performance.now();
-  readonly #process: ChildProcessByStdio<Writable, Readable, Readable>;
+  readonly #process: ChildProcess;
+  #type: (keys: string) => void = () => {};
+  #pty: Pty | undefined;
+  #reader: ReadStream | undefined;
   #seen = 0;
   #wake: () => void = () => {};
   #status: number | undefined;
   #silent = false;
   #timer: NodeJS.Timeout | undefined;
 
-  /** @param args of `bulkhead run` */
-  constructor(args: string[]) {
-    this.#process = spawn(process.execPath, [BULKHEAD, "run", ...args], { stdio: "pipe" });
-    this.#process.stdin.on("error", () => {}); // it has ended, which `exit` says
-    for (const stream of [this.#process.stdout, this.#process.stderr]) {
-      stream.setEncoding("latin1").on("data", (text: string) => this.#said(text));
-    }
+  /**
+   * @param args of `bulkhead run`
+   * @param terminal size of a terminal that it runs on; without one there are pipes
+   */
+  constructor(args: string[], terminal?: TerminalSize) {
+    const command = [BULKHEAD, "run", ...args];
+    if (terminal === undefined) this.#process = this.#onPipes(command);
+    else this.#process = this.#onTerminal(command, terminal);
     this.exit = new Promise((resolve) => {
       this.#process.once("close", (status) => {
         clearTimeout(this.#timer);
+        this.#leaveTerminal();
         this.#status = status ?? 137;
         this.#wake();
         resolve(this.#status);
       });
     });
     this.#said("");
+  }
+
+  #onPipes(command: string[]): ChildProcess {
+    const child = spawn(process.execPath, command, { stdio: "pipe" });
+    child.stdin.on("error", () => {}); // it has ended, which `exit` says
+    this.#type = (keys) => child.stdin.write(keys);
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding("latin1").on("data", (text: string) => this.#said(text));
+    }
+    return child;
+  }
+
+  #onTerminal(command: string[], size: TerminalSize): ChildProcess {
+    const pty = Pty.open();
+    this.#pty = pty;
+    pty.resize(size);
+    const slave = fs.openSync(pty.path, fs.constants.O_RDWR | fs.constants.O_NOCTTY);
+    const child = spawn(process.execPath, command, { stdio: [slave, slave, slave] });
+    fs.closeSync(slave);
+    this.#reader = pty.reader().on("data", (bytes) => this.#said(bytes.toString("latin1")));
+    this.#type = (keys) => pty.write(Buffer.from(keys));
+    return child;
+  }
+
+  /** What was said last, and then nothing more. */
+  #leaveTerminal(): void {
+    this.#reader?.destroy();
+    this.#pty?.drain((bytes) => this.#said(Buffer.from(bytes).toString("latin1")));
+    this.#pty?.close();
+    this.#pty = undefined;
+  }
+
+  /** Its terminal has another size, and it is told as the kernel tells it. */
+  resize(size: TerminalSize): void {
+    this.#pty?.resize(size);
+    this.#process.kill("SIGWINCH");
   }
 
   /** Since the start. */
@@ -64,15 +107,19 @@ export class GuestConsole {
     return emulatorSymptom({ status: this.#status ?? 137, output: this.text, seconds });
   }
 
+  /** The text without what only a terminal understands. */
+  get plain(): string {
+    return this.text.replaceAll(ESCAPES, "");
+  }
+
   type(line: string): void {
-    this.#process.stdin.write(`${line}\n`);
+    this.#type(`${line}\n`);
   }
 
   /** Waits until the console says something like `pattern` after what was expected before. */
   async expect(pattern: RegExp): Promise<string[]> {
     for (;;) {
-      const plain = this.text.replaceAll(ESCAPES, "");
-      const found = pattern.exec(plain.slice(this.#seen));
+      const found = pattern.exec(this.plain.slice(this.#seen));
       if (found !== null) {
         this.#seen += found.index + found[0].length;
         return [...found];
