@@ -36,7 +36,14 @@ import {
   TYPE,
   WAKE,
 } from "../wire/message.js";
-import { type ConfigWrite, type DeviceInstance, type Placement, WAITS } from "./instance.js";
+import { ODD } from "./batch.js";
+import {
+  type ConfigWrite,
+  claims,
+  type DeviceInstance,
+  type Placement,
+  WAITS,
+} from "./instance.js";
 import { Outbox } from "./outbox.js";
 import { Waiting } from "./waiting.js";
 
@@ -177,37 +184,33 @@ export class Dispatcher {
     return isComplete;
   }
 
-  /**
-   * It calls little and asks for nothing twice: a confined process interprets this, and it is most
-   * of what a request costs there.
-   */
   #serveRest(): boolean {
-    const count = this.#count;
-    const requests = this.#requests;
-    const device = this.#device;
+    const { batch } = this.#device;
     const outbox = this.#outbox;
     const place = this.#place;
-    const queue = requests[QUEUE]!;
+    const queue = this.#requests[QUEUE]!;
     outbox.queue = queue;
-    let entry = entryAt(this.#next);
-    for (let next = this.#next; next < count; entry += ENTRY_WORDS) {
-      if (next > 0) {
-        place.readable += place.bytes;
-        place.bytes = requests[entry + BYTES]!;
-      }
-      place.writable = outbox.end;
-      place.capacity = requests[entry + CAPACITY]!;
-      const bytes = device.serve(queue, place);
-      if (bytes === WAITS) {
-        this.#asked = queue;
-        this.#keepRest();
-        break;
-      }
-      next += 1;
-      this.#next = next;
-      if (outbox.pack(requests[entry + ID]!, bytes)) return true;
+    batch.seek(this.#next, this.#count, place);
+    const how = this.#device.serveBatch(queue);
+    this.#next = batch.next;
+    place.readable = batch.readable;
+    place.bytes = batch.bytes;
+    outbox.adopt(batch);
+    return how === ODD ? this.#settle(queue, batch.written) : outbox.flush();
+  }
+
+  /** The device returned `written` for the request at `#next`, which is not plain. */
+  #settle(queue: number, written: number): boolean {
+    if (written === WAITS) {
+      this.#asked = queue;
+      this.#keepRest();
+      return this.#outbox.flush();
     }
-    return outbox.flush();
+    const entry = entryAt(this.#next);
+    const capacity = this.#requests[entry + CAPACITY]!;
+    if (written > capacity) throw claims(written, capacity);
+    this.#next += 1;
+    return this.#outbox.pack(this.#requests[entry + ID]!, written);
   }
 
   /** Keeps the request at `#next`, which is in place, and all of the batch behind it. */
@@ -329,6 +332,7 @@ export class Dispatcher {
     this.#place.readable = 0;
     this.#place.bytes = this.#held + bytes;
     this.#count = this.#requests[COUNT]!;
+    this.#device.batch.requests.set(this.#requests);
     this.#held = 0;
     this.#offerAll();
     if (this.#waiting.countOf(this.#requests[QUEUE]!) > 0) this.#keepRest();

@@ -11,6 +11,7 @@ import type { OptionValue } from "../sandbox/options.js";
 import { signatureOf } from "../sandbox/signatures.js";
 import { CHAIN_BYTES_MAX, PAYLOAD_BYTES_MAX } from "../wire/message.js";
 import { ATTENTION_BYTES, Attention } from "./attention.js";
+import { Batch } from "./batch.js";
 import { LinearMemory } from "./linear-memory.js";
 
 /**
@@ -67,6 +68,8 @@ export class DeviceInstance {
   readonly memory: LinearMemory;
   /** Where lines for the log go: its owner sets it before start(). */
   say: Say = () => {};
+  /** The requests of a message: see serveBatch(). */
+  readonly batch: Batch;
   readonly #functions: Forwarder<DeviceExports>;
   #world: World | undefined;
   #attention: Attention | undefined;
@@ -77,6 +80,7 @@ export class DeviceInstance {
     this.facts = facts;
     this.memory = new LinearMemory(instance.exports.memory as WebAssembly.Memory);
     this.#functions = new Forwarder(instance.exports, SIGNATURES);
+    this.batch = new Batch(instance.exports);
   }
 
   /**
@@ -231,10 +235,22 @@ export class DeviceInstance {
     } catch (error) {
       throw trapped("serve", error);
     }
-    if (written > at.capacity && written !== WAITS) {
-      throw new DeviceFault(`serve: claims ${written} bytes of a capacity of ${at.capacity}`);
-    }
+    if (written > at.capacity && written !== WAITS) throw claims(written, at.capacity);
     return written;
+  }
+
+  /**
+   * Has the device answer the requests of `batch`, as far as they and their replies are plain.
+   *
+   * @returns why it went no further: OVER, FULL or ODD
+   * @throws DeviceFault
+   */
+  serveBatch(queue: number): number {
+    try {
+      return this.batch.serve(queue, this.#inbox, this.#outbox);
+    } catch (error) {
+      throw trapped("serve", error);
+    }
   }
 
   #findAttention(): Attention {
@@ -268,6 +284,11 @@ export interface Placement {
   bytes: number;
   writable: number;
   capacity: number;
+}
+
+/** The fault of a device that says it wrote more than there is room for. */
+export function claims(written: number, capacity: number): DeviceFault {
+  return new DeviceFault(`serve: claims ${written} bytes of a capacity of ${capacity}`);
 }
 
 function trapped(entry: string, error: unknown): DeviceFault {

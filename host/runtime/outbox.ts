@@ -14,6 +14,7 @@ import {
   REPLIES,
   TYPE,
 } from "../wire/message.js";
+import type { Batch } from "./batch.js";
 
 /**
  * A message goes as soon as it has so many replies, or bytes of them, whatever else is in the
@@ -64,6 +65,13 @@ export class Outbox {
   clear(): void {
     this.#count = 0;
     this.#bytes = 0;
+  }
+
+  /** Takes over the replies of a batch that are packed already; there is nothing else here. */
+  adopt({ replies, count, packed }: Batch): void {
+    if (count > 0) this.#header.set(replies);
+    this.#count = count;
+    this.#bytes = packed;
   }
 
   /** Adds a reply of `bytes` bytes that was written at the end. */

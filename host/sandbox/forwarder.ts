@@ -7,6 +7,20 @@
 // An instance costs 4 µs.
 
 import { VmmError } from "../errors.js";
+import {
+  assemble,
+  FUNCTION,
+  functionType,
+  leb128,
+  name,
+  OP,
+  SECTION,
+  sized,
+  type ValueType,
+  vector,
+} from "./wasm-writer.js";
+
+export type { ValueType } from "./wasm-writer.js";
 
 /**
  * Calls of all functions of one instance together: V8's budget for one is 1000
@@ -14,43 +28,15 @@ import { VmmError } from "../errors.js";
  */
 const CALLS_MAX = 900;
 
-const VALUE_TYPES = { i32: 0x7f, i64: 0x7e } as const;
-export type ValueType = keyof typeof VALUE_TYPES;
-
 export interface Signature {
   parameters: readonly ValueType[];
   results: readonly ValueType[];
 }
 
-/** Section ids and opcodes (WebAssembly core specification 1.0 §5.5, §5.4). */
-const SECTION = { type: 1, import: 2, function: 3, export: 7, code: 10 } as const;
-const FUNCTION_TYPE = 0x60;
-const FUNCTION = 0x00;
-const LOCAL_GET = 0x20;
-const CALL = 0x10;
-const END = 0x0b;
-const PREAMBLE = [0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00];
 const TARGET = "device";
 
-function leb128(value: number): number[] {
-  return value < 0x80 ? [value] : [(value & 0x7f) | 0x80, ...leb128(value >>> 7)];
-}
-
-function vector(elements: readonly (readonly number[])[]): number[] {
-  return [...leb128(elements.length), ...elements.flat()];
-}
-
-function sized(bytes: readonly number[]): number[] {
-  return [...leb128(bytes.length), ...bytes];
-}
-
-function name(text: string): number[] {
-  return sized([...new TextEncoder().encode(text)]);
-}
-
 function typeOf({ parameters, results }: Signature): number[] {
-  const types = (all: readonly ValueType[]) => vector(all.map((type) => [VALUE_TYPES[type]]));
-  return [FUNCTION_TYPE, ...types(parameters), ...types(results)];
+  return functionType(parameters, results);
 }
 
 /** The forwarding module: imports every function from "device" and exports one that calls it. */
@@ -59,8 +45,8 @@ function moduleOf(signatures: readonly (readonly [string, Signature])[]): Uint8A
   const each = (make: (of: readonly [string, Signature], index: number) => number[]) =>
     vector(signatures.map(make));
   const bodyOf = ({ parameters }: Signature, index: number) => {
-    const arguments_ = parameters.flatMap((_, i) => [LOCAL_GET, ...leb128(i)]);
-    return sized([0, ...arguments_, CALL, ...leb128(index), END]);
+    const arguments_ = parameters.flatMap((_, i) => [OP.local_get, ...leb128(i)]);
+    return sized([0, ...arguments_, OP.call, ...leb128(index), OP.end]);
   };
   const sections: [number, number[]][] = [
     [SECTION.type, each(([, signature]) => typeOf(signature))],
@@ -69,7 +55,7 @@ function moduleOf(signatures: readonly (readonly [string, Signature])[]): Uint8A
     [SECTION.export, each(([of], i) => [...name(of), FUNCTION, ...leb128(count + i)])],
     [SECTION.code, each(([, signature], i) => bodyOf(signature, i))],
   ];
-  return new Uint8Array([...PREAMBLE, ...sections.flatMap(([id, body]) => [id, ...sized(body)])]);
+  return assemble(sections);
 }
 
 /** Forwards to the functions of one Wasm instance. Create it before the lock-down: it compiles. */
