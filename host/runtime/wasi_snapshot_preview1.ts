@@ -34,9 +34,9 @@ import { LOG_WRITE_BYTES_MAX, ModuleLog } from "./log.js";
 import { type OpenFile, openedFrom, openFile } from "./open-file.js";
 import { OtherEnd } from "./other-end.js";
 import { accept, closeConnection } from "./socket-calls.js";
+import { IO_BYTES_MAX, Transfers } from "./transfers.js";
 
-/** Bytes that one call moves at most: a larger one is cut short, which every caller must expect. */
-export const IO_BYTES_MAX = 1024 * 1024;
+export { IO_BYTES_MAX } from "./transfers.js";
 
 /** The descriptor of a module's that is the VMM's log. */
 const STDERR = 2;
@@ -71,6 +71,12 @@ export class GrantedFiles implements World {
   readonly #fileFdFirst: number;
   readonly #directory = new DirectoryCalls();
   #beforeClose: (fd: number) => void = () => {};
+  readonly #transfers = new Transfers({
+    fd_read: this.fd_read.bind(this),
+    fd_write: this.fd_write.bind(this),
+    fd_pread: this.fd_pread.bind(this),
+    fd_pwrite: this.fd_pwrite.bind(this),
+  });
   /** What random_get() reads from: the first grant that links it. */
   readonly #random: OpenFile | undefined;
   readonly #stat = new Stat();
@@ -90,10 +96,7 @@ export class GrantedFiles implements World {
 
   link(): Record<string, ImportedCall> {
     return {
-      fd_read: this.fd_read.bind(this),
-      fd_pread: this.fd_pread.bind(this),
-      fd_write: this.fd_write.bind(this),
-      fd_pwrite: this.fd_pwrite.bind(this),
+      ...this.#transfers.functions,
       fd_filestat_get: this.fd_filestat_get.bind(this),
       fd_filestat_set_size: this.fd_filestat_set_size.bind(this),
       fd_datasync: this.fd_datasync.bind(this),
@@ -125,8 +128,13 @@ export class GrantedFiles implements World {
     this.#beforeClose = listener;
   }
 
-  attach(_instance: WebAssembly.Instance, memory: LinearMemory, say: Say = () => {}): void {
+  attach(instance: WebAssembly.Instance, memory: LinearMemory, say: Say = () => {}): void {
     this.#memory = memory;
+    this.#transfers.attach(instance.exports.memory, (name) => {
+      const usable = [...this.#files.entries()].filter(([, file]) => file?.functions.has(name));
+      return new Map(usable.map(([fd, file]) => [fd, file!.fd]));
+    });
+    this.#transfers.follow(memory);
     this.#log = new ModuleLog(say);
   }
 
@@ -348,6 +356,7 @@ export class GrantedFiles implements World {
   #place(iovs: number, count: number): number {
     const memory = this.#memory!;
     memory.update();
+    this.#transfers.follow(memory);
     const { address, view, bytes: end } = memory;
     if (count > IOVECS_MAX) return ERRNO_INVAL;
     if (iovs + count * IOVEC_BYTES > end) return ERRNO_FAULT;

@@ -17,6 +17,15 @@ declare namespace WebAssembly {
     readonly exports: Exports;
   }
 
+  class Global {
+    constructor(descriptor: { value: "i32" | "f64"; mutable: boolean }, value: number);
+    value: number;
+  }
+
+  class Table {
+    set(index: number, value: unknown): void;
+  }
+
   class Memory {
     constructor(descriptor: { initial: number; maximum: number });
     readonly buffer: ArrayBuffer;
