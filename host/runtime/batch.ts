@@ -1,8 +1,9 @@
-// The requests of a message, served one after the other in WebAssembly. A confined process interprets
-// its JavaScript, and a loop over 64 requests would take longer there than what they are about; so
-// a module of our own, made at the start like the forwarder (host/sandbox/forwarder.ts), goes over
-// the entries of a message, calls the device for each, and writes the entries of the replies. What
-// is not plain it leaves to whoever called: a request that waits, a reply that is too long.
+// The requests of a message, served one after the other in WebAssembly. A confined process
+// interprets its JavaScript, and a loop over 64 requests would take longer there than what they are
+// about; so a module of our own, made at the start like the forwarder (host/sandbox/forwarder.ts),
+// goes over the entries of a message, calls the device for each, and writes the entries of the
+// replies. What is not plain it leaves to its caller: a request that waits, a reply that is too
+// long.
 //
 // Its memory is not the device's, which could otherwise change an entry that was checked already.
 

@@ -1,8 +1,8 @@
-// The four WASI functions that move bytes, checked in WebAssembly. A confined process interprets its
-// JavaScript, and there the checks of a transfer take as long as reading a block. So a module of our
-// own does what is plain: one iovec, of a granted descriptor, all of it inside the device's memory;
-// then it makes the system call by itself. Everything else goes to the function in JavaScript, which
-// does the same checks, and more.
+// The four WASI functions that move bytes, checked in WebAssembly. A confined process interprets
+// its JavaScript, and there the checks of a transfer take as long as reading a block. So a module
+// of our own does what is plain: one iovec, of a granted descriptor, all of it inside the device's
+// memory; then it makes the system call by itself. Everything else goes to the function in
+// JavaScript, which does the same checks, and more.
 //
 // It works on the device's memory, which exists when the device is linked, and that needs these
 // functions: so the device is linked with others that find them in a table.

@@ -132,7 +132,9 @@ export class GrantedFiles implements World {
     this.#memory = memory;
     this.#transfers.attach(instance.exports.memory, (name) => {
       const usable = [...this.#files.entries()].filter(([, file]) => file?.functions.has(name));
-      return new Map(usable.map(([fd, file]) => [fd, file!.fd]));
+      // A write to what has another end is not plain: whether somebody is there is found out.
+      const plain = usable.filter(([, file]) => name !== "fd_write" || !file!.hasOtherEnd);
+      return new Map(plain.map(([fd, file]) => [fd, file!.fd]));
     });
     this.#transfers.follow(memory);
     this.#log = new ModuleLog(say);
@@ -153,17 +155,18 @@ export class GrantedFiles implements World {
     return ERRNO_SUCCESS;
   }
 
-  // The four below move the first iovec that is not empty and no other: a short transfer is always
-  // legal, and one system call on one granted descriptor is all that the filter has to allow.
+  // The four below, called for what is not plain (transfers.ts), move the first iovec that is not
+  // empty and no other: a short transfer is always legal, and one system call on one granted
+  // descriptor is all that the filter has to allow.
 
   fd_read(fd: number, iovs: number, count: number, nread: number): number {
-    const refused = this.#transfer(fd, "fd_read", iovs, count, nread);
+    const refused = this.#use(fd, "fd_read") || this.#place(iovs, count) || this.#check(nread);
     return refused || this.#finish(read(this.#fd, this.#address, this.#bytes), nread);
   }
 
   fd_write(fd: number, iovs: number, count: number, nwritten: number): number {
     if (fd === STDERR) return this.#logged(iovs, count, nwritten);
-    const refused = this.#transfer(fd, "fd_write", iovs, count, nwritten);
+    const refused = this.#use(fd, "fd_write") || this.#place(iovs, count) || this.#check(nwritten);
     if (refused) return refused;
     const moved = write(this.#fd, this.#address, this.#bytes);
     const errno = this.#finish(moved, nwritten);
@@ -174,14 +177,14 @@ export class GrantedFiles implements World {
   }
 
   fd_pread(fd: number, iovs: number, count: number, offset: bigint, nread: number): number {
-    const refused = this.#transfer(fd, "fd_pread", iovs, count, nread);
+    const refused = this.#use(fd, "fd_pread") || this.#place(iovs, count) || this.#check(nread);
     if (refused) return refused;
     return this.#finish(pread64(this.#fd, this.#address, this.#bytes, offset), nread);
   }
 
   /** The same for the log, which every module may write to. */
   #logged(iovs: number, count: number, nwritten: number): number {
-    const refused = this.#place(iovs >>> 0, count >>> 0) || this.#check(nwritten);
+    const refused = this.#place(iovs, count) || this.#check(nwritten);
     if (refused) return refused;
     const { address, view } = this.#memory!;
     const bytes = Math.min(this.#bytes, LOG_WRITE_BYTES_MAX);
@@ -190,7 +193,7 @@ export class GrantedFiles implements World {
   }
 
   fd_pwrite(fd: number, iovs: number, count: number, offset: bigint, nwritten: number): number {
-    const refused = this.#transfer(fd, "fd_pwrite", iovs, count, nwritten);
+    const refused = this.#use(fd, "fd_pwrite") || this.#place(iovs, count) || this.#check(nwritten);
     if (refused) return refused;
     return this.#finish(pwrite64(this.#fd, this.#address, this.#bytes, offset), nwritten);
   }
@@ -337,39 +340,25 @@ export class GrantedFiles implements World {
   }
 
   /**
-   * Finds descriptor and memory of a transfer: 0, or the errno of its refusal. The memory is the
-   * first iovec that is not empty, read once, cut at IO_BYTES_MAX; without the check the kernel
-   * would follow the module's pointer out of its memory. One function, and not one for each check,
-   * because a confined process interprets it, for each block of a disk.
+   * Finds the memory of the transfer: the first iovec that is not empty, read once, cut at
+   * IO_BYTES_MAX. Without the check the kernel would follow the module's pointer out of its memory.
    */
-  #transfer(fd: number, name: string, iovs: number, iovsCount: number, result: number): number {
-    const file = this.#files[fd];
-    if (!file) return ERRNO_BADF;
-    if (!file.functions.has(name)) return ERRNO_NOTCAPABLE;
-    this.#fd = file.fd;
-    const refused = this.#place(iovs >>> 0, iovsCount >>> 0);
-    if (refused) return refused;
-    return (result >>> 0) + 4 <= this.#memory!.bytes ? ERRNO_SUCCESS : ERRNO_FAULT;
-  }
-
-  /** The same for the memory alone; its fields are up to date then. */
-  #place(iovs: number, count: number): number {
+  #place(iovs: number, iovsCount: number): number {
     const memory = this.#memory!;
+    const at = iovs >>> 0;
+    const count = iovsCount >>> 0;
     memory.update();
     this.#transfers.follow(memory);
-    const { address, view, bytes: end } = memory;
     if (count > IOVECS_MAX) return ERRNO_INVAL;
-    if (iovs + count * IOVEC_BYTES > end) return ERRNO_FAULT;
-    this.#address = address;
+    if (!memory.contains(at, count * IOVEC_BYTES)) return ERRNO_FAULT;
+    this.#address = memory.address;
     this.#bytes = 0;
-    for (let at = iovs; at < iovs + count * IOVEC_BYTES; at += IOVEC_BYTES) {
-      const bytes = view.getUint32(at + 4, true);
-      const pointer = view.getUint32(at, true);
-      if (pointer + bytes > end) return ERRNO_FAULT;
-      if (bytes === 0) continue;
-      this.#address = address + pointer;
-      this.#bytes = bytes < IO_BYTES_MAX ? bytes : IO_BYTES_MAX;
-      break;
+    for (let i = 0; i < count && this.#bytes === 0; i++) {
+      const pointer = memory.view.getUint32(at + i * IOVEC_BYTES, true);
+      const bytes = memory.view.getUint32(at + i * IOVEC_BYTES + 4, true);
+      if (!memory.contains(pointer, bytes)) return ERRNO_FAULT;
+      this.#address = memory.address + pointer;
+      this.#bytes = Math.min(bytes, IO_BYTES_MAX);
     }
     return ERRNO_SUCCESS;
   }

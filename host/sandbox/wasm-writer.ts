@@ -1,5 +1,5 @@
-// The bytes of small WebAssembly modules of our own (core specification 1.0 §5): what runs between a
-// device and the host as fast as the device, and is made with it.
+// The bytes of small WebAssembly modules of our own (core specification 1.0 §5): what runs between
+// a device and the host as fast as the device, and is made with it.
 
 export const VALUE_TYPES = { i32: 0x7f, i64: 0x7e, f64: 0x7c } as const;
 export type ValueType = keyof typeof VALUE_TYPES;
