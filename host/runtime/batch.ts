@@ -188,6 +188,15 @@ export class Batch {
   /** Headers with the entries of the requests, and of the replies so far. */
   readonly requests: Uint32Array;
   readonly replies: Uint32Array;
+  /** After serve(): the request that is next, or not plain, and where its bytes are. */
+  next = 0;
+  readable = 0;
+  bytes = 0;
+  /** Replies in `replies`, and bytes of them at the front of the outbox. */
+  count = 0;
+  packed = 0;
+  /** What the device returned last. */
+  written = 0;
   readonly #state: Uint32Array;
   readonly #module = new WebAssembly.Module(moduleBytes());
   readonly #imports: WebAssembly.Imports;
@@ -229,33 +238,14 @@ export class Batch {
   serve(queue: number, inbox: number, outbox: number): number {
     if (this.#callsLeft === 0) this.#serve = this.#renew();
     this.#callsLeft -= 1;
-    return this.#serve(queue, inbox, outbox);
-  }
-
-  /** The request that is next, or that is not plain: its index, and where its bytes are. */
-  get next(): number {
-    return this.#state[NEXT]!;
-  }
-
-  get readable(): number {
-    return this.#state[READABLE]!;
-  }
-
-  get bytes(): number {
-    return this.#state[REQUEST_BYTES]!;
-  }
-
-  /** Replies in `replies`, and bytes of them at the front of the outbox. */
-  get count(): number {
-    return this.#state[COUNT]!;
-  }
-
-  get packed(): number {
-    return this.#state[PACKED]!;
-  }
-
-  /** What the device returned last. */
-  get written(): number {
-    return this.#state[WRITTEN]!;
+    const how = this.#serve(queue, inbox, outbox);
+    const words = this.#state;
+    this.next = words[NEXT]!;
+    this.readable = words[READABLE]!;
+    this.bytes = words[REQUEST_BYTES]!;
+    this.count = words[COUNT]!;
+    this.packed = words[PACKED]!;
+    this.written = words[WRITTEN]!;
+    return how;
   }
 }

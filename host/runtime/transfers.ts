@@ -40,14 +40,15 @@ const IOVEC_BYTES = 8;
 const COUNT_BYTES = 4;
 
 /** Each with the function of the C library that it becomes, and whether that takes an offset. */
-const TRANSFERS = [
+export const TRANSFERS = [
   { name: "fd_read", call: read, isAt: false },
   { name: "fd_write", call: write, isAt: false },
   { name: "fd_pread", call: pread64, isAt: true },
   { name: "fd_pwrite", call: pwrite64, isAt: true },
 ] as const;
 
-export type TransferName = (typeof TRANSFERS)[number]["name"];
+type Transfer = (typeof TRANSFERS)[number];
+export type TransferName = Transfer["name"];
 export const TRANSFER_NAMES: readonly TransferName[] = TRANSFERS.map((each) => each.name);
 
 const wasiParameters = (isAt: boolean): ValueType[] =>
@@ -72,42 +73,35 @@ const set = (local: number) => [OP.local_set, local];
 const i32 = (value: number) => [OP.i32_const, ...signedLeb128(value)];
 const i64 = (value: number) => [OP.i64_const, ...signedLeb128(value)];
 const wide = (code: readonly number[]) => [...code, OP.i64_extend_i32_u];
-const each = (make: (transfer: (typeof TRANSFERS)[number], index: number) => number[]) =>
-  vector(TRANSFERS.map(make));
 const exported = (of: string, index: number) => [...name(of), FUNCTION, ...leb128(index)];
 
 /** The module that a device is linked with: each function calls that of the same index. */
-function tableModule(): Uint8Array<ArrayBuffer> {
-  const count = TRANSFERS.length;
+function tableModule(transfers: readonly Transfer[]): Uint8Array<ArrayBuffer> {
+  const count = transfers.length;
   const tableExport = [...name("table"), TABLE, 0];
   return assemble([
     [SECTION.type, vector(TYPES)],
-    [SECTION.function, each(({ isAt }) => [wasiType(isAt)])],
+    [SECTION.function, vector(transfers.map(({ isAt }) => [wasiType(isAt)]))],
     [SECTION.table, vector([[FUNCREF, 0x01, count, count]])],
-    [SECTION.export, vector([...TRANSFERS.map((of, i) => exported(of.name, i)), tableExport])],
+    [SECTION.export, vector([...transfers.map((of, i) => exported(of.name, i)), tableExport])],
     [
       SECTION.code,
-      each(({ isAt }, index) => {
-        const parameters = wasiParameters(isAt).flatMap((_, i) => get(i));
-        return sized([
-          0,
-          ...parameters,
-          ...i32(index),
-          OP.call_indirect,
-          wasiType(isAt),
-          0,
-          OP.end,
-        ]);
-      }),
+      vector(
+        transfers.map(({ isAt }, index) => {
+          const parameters = wasiParameters(isAt).flatMap((_, i) => get(i));
+          const call = [...i32(index), OP.call_indirect, wasiType(isAt), 0];
+          return sized([0, ...parameters, ...call, OP.end]);
+        }),
+      ),
     ],
   ]);
 }
 
-/** Functions are counted through, those imported first: in JavaScript, native, and the errno. */
-const slowIndex = (index: number) => index;
-const nativeIndex = (index: number) => TRANSFERS.length + index;
-const ERRNO_INDEX = 2 * TRANSFERS.length;
-const ownIndex = (index: number) => ERRNO_INDEX + 1 + index;
+/** Functions are counted through, those imported first: the errno, in JavaScript, and native. */
+const ERRNO_INDEX = 0;
+const slowIndex = (index: number) => 1 + 2 * index;
+const nativeIndex = (index: number) => 2 + 2 * index;
+const ownIndex = (index: number, count: number) => 1 + 2 * count + index;
 
 /** Parameters that all have; the last one is where the count goes. */
 const FD = 0;
@@ -171,64 +165,75 @@ function body(index: number, isAt: boolean, descriptors: Descriptors): number[] 
 }
 
 function transferModule(
+  transfers: readonly Transfer[],
   descriptorsOf: (name: TransferName) => Descriptors,
 ): Uint8Array<ArrayBuffer> {
   const from = (module: string, what: string) => [...name(module), ...name(what)];
-  const slow = TRANSFERS.map((of) => [...from("slow", of.name), FUNCTION, wasiType(of.isAt)]);
-  const native = TRANSFERS.map((of) => [...from("native", of.name), FUNCTION, nativeType(of.isAt)]);
   const global = (what: string, type: ValueType) => [
     ...[...from("device", what), GLOBAL],
     ...[VALUE_TYPES[type], 0x01],
   ];
-  const others = [
-    [...from("native", "errno"), FUNCTION, ERRNO_TYPE],
+  const imports = [
+    [...from("host", "errno"), FUNCTION, ERRNO_TYPE],
+    ...transfers.flatMap(({ name: of, isAt }) => [
+      [...from("slow", of), FUNCTION, wasiType(isAt)],
+      [...from("native", of), FUNCTION, nativeType(isAt)],
+    ]),
     [...from("device", "memory"), MEMORY, 0x00, 0],
     global("base", "f64"),
     global("pages", "i32"),
   ];
+  const exports = transfers.map((of, i) => exported(of.name, ownIndex(i, transfers.length)));
+  const bodies = transfers.map((of, i) => sized(body(i, of.isAt, descriptorsOf(of.name))));
   return assemble([
     [SECTION.type, vector(TYPES)],
-    [SECTION.import, vector([...slow, ...native, ...others])],
-    [SECTION.function, each(({ isAt }) => [wasiType(isAt)])],
-    [SECTION.export, each((of, i) => exported(of.name, ownIndex(i)))],
-    [SECTION.code, each((of, i) => sized(body(i, of.isAt, descriptorsOf(of.name))))],
+    [SECTION.import, vector(imports)],
+    [SECTION.function, vector(transfers.map(({ isAt }) => [wasiType(isAt)]))],
+    [SECTION.export, vector(exports)],
+    [SECTION.code, vector(bodies)],
   ]);
 }
 
-/** What a device is linked with in place of four functions in JavaScript. */
+type Functions = Partial<Record<TransferName, ImportedCall>>;
+
+/** What a device is linked with in place of functions in JavaScript. */
 export class Transfers {
-  readonly #slow: Record<TransferName, ImportedCall>;
+  readonly #slow: Functions;
+  readonly #transfers: readonly Transfer[];
   readonly #table: WebAssembly.Exports;
   readonly #base = new WebAssembly.Global({ value: "f64", mutable: true }, 0);
   readonly #pages = new WebAssembly.Global({ value: "i32", mutable: true }, -1);
   #address = 0;
   #bytes = 0;
 
-  /** @param slow the functions that know every case */
-  constructor(slow: Record<TransferName, ImportedCall>) {
+  /**
+   * @param slow the functions that know every case
+   * @param names those of them that there shall be here; each takes half a millisecond to make
+   */
+  constructor(slow: Functions, names: readonly string[] = TRANSFER_NAMES) {
     this.#slow = slow;
-    this.#table = new WebAssembly.Instance(new WebAssembly.Module(tableModule())).exports;
+    this.#transfers = TRANSFERS.filter((of) => names.includes(of.name));
+    const module = new WebAssembly.Module(tableModule(this.#transfers));
+    this.#table = new WebAssembly.Instance(module).exports;
   }
 
   /** The functions for a device to import; none may be called before attach(). */
-  get functions(): Record<TransferName, ImportedCall> {
-    const entries = TRANSFER_NAMES.map((of) => [of, this.#table[of] as ImportedCall]);
-    return Object.fromEntries(entries) as Record<TransferName, ImportedCall>;
+  get functions(): Functions {
+    const { table, ...functions } = this.#table;
+    return functions as Functions;
   }
 
   /** The device exists: its memory, and what each function may be used with. */
   attach(memory: unknown, descriptorsOf: (name: TransferName) => Descriptors): void {
-    const native = TRANSFERS.map(({ name: of, call }) => [of, call]);
-    const { exports } = new WebAssembly.Instance(
-      new WebAssembly.Module(transferModule(descriptorsOf)),
-      {
-        slow: this.#slow,
-        native: { ...Object.fromEntries(native), errno: lastErrno },
-        device: { memory, base: this.#base, pages: this.#pages },
-      } as unknown as WebAssembly.Imports,
-    );
+    const module = new WebAssembly.Module(transferModule(this.#transfers, descriptorsOf));
+    const { exports } = new WebAssembly.Instance(module, {
+      host: { errno: lastErrno },
+      slow: this.#slow,
+      native: Object.fromEntries(this.#transfers.map((of) => [of.name, of.call])),
+      device: { memory, base: this.#base, pages: this.#pages },
+    } as unknown as WebAssembly.Imports);
     const table = this.#table.table as WebAssembly.Table;
-    for (const [index, of] of TRANSFER_NAMES.entries()) table.set(index, exports[of]);
+    for (const [index, of] of this.#transfers.entries()) table.set(index, exports[of.name]);
   }
 
   /** The memory is at this native address now, and has so many bytes. */

@@ -34,7 +34,7 @@ import { LOG_WRITE_BYTES_MAX, ModuleLog } from "./log.js";
 import { type OpenFile, openedFrom, openFile } from "./open-file.js";
 import { OtherEnd } from "./other-end.js";
 import { accept, closeConnection } from "./socket-calls.js";
-import { IO_BYTES_MAX, Transfers } from "./transfers.js";
+import { IO_BYTES_MAX, TRANSFERS, Transfers } from "./transfers.js";
 
 export { IO_BYTES_MAX } from "./transfers.js";
 
@@ -71,12 +71,7 @@ export class GrantedFiles implements World {
   readonly #fileFdFirst: number;
   readonly #directory = new DirectoryCalls();
   #beforeClose: (fd: number) => void = () => {};
-  readonly #transfers = new Transfers({
-    fd_read: this.fd_read.bind(this),
-    fd_write: this.fd_write.bind(this),
-    fd_pread: this.fd_pread.bind(this),
-    fd_pwrite: this.fd_pwrite.bind(this),
-  });
+  #transfers: Transfers | undefined;
   /** What random_get() reads from: the first grant that links it. */
   readonly #random: OpenFile | undefined;
   readonly #stat = new Stat();
@@ -94,8 +89,19 @@ export class GrantedFiles implements World {
     this.#random = this.#files.find((file) => file?.functions.has("random_get"));
   }
 
-  link(): Record<string, ImportedCall> {
+  /** @param module whose imports are wanted; without one, all */
+  link(module?: WebAssembly.Module): Record<string, ImportedCall> {
+    const all = {
+      fd_read: this.fd_read.bind(this),
+      fd_pread: this.fd_pread.bind(this),
+      fd_write: this.fd_write.bind(this),
+      fd_pwrite: this.fd_pwrite.bind(this),
+    };
+    const imports = module ? WebAssembly.Module.imports(module) : TRANSFERS;
+    const isUsable = (name: string) => this.#files.some((file) => file?.functions.has(name));
+    this.#transfers = new Transfers(all, imports.map(({ name }) => name).filter(isUsable));
     return {
+      ...all,
       ...this.#transfers.functions,
       fd_filestat_get: this.fd_filestat_get.bind(this),
       fd_filestat_set_size: this.fd_filestat_set_size.bind(this),
@@ -130,13 +136,13 @@ export class GrantedFiles implements World {
 
   attach(instance: WebAssembly.Instance, memory: LinearMemory, say: Say = () => {}): void {
     this.#memory = memory;
-    this.#transfers.attach(instance.exports.memory, (name) => {
+    this.#transfers?.attach(instance.exports.memory, (name) => {
       const usable = [...this.#files.entries()].filter(([, file]) => file?.functions.has(name));
       // A write to what has another end is not plain: whether somebody is there is found out.
       const plain = usable.filter(([, file]) => name !== "fd_write" || !file!.hasOtherEnd);
       return new Map(plain.map(([fd, file]) => [fd, file!.fd]));
     });
-    this.#transfers.follow(memory);
+    this.#transfers?.follow(memory);
     this.#log = new ModuleLog(say);
   }
 
@@ -178,8 +184,7 @@ export class GrantedFiles implements World {
 
   fd_pread(fd: number, iovs: number, count: number, offset: bigint, nread: number): number {
     const refused = this.#use(fd, "fd_pread") || this.#place(iovs, count) || this.#check(nread);
-    if (refused) return refused;
-    return this.#finish(pread64(this.#fd, this.#address, this.#bytes, offset), nread);
+    return refused || this.#finish(pread64(this.#fd, this.#address, this.#bytes, offset), nread);
   }
 
   /** The same for the log, which every module may write to. */
@@ -348,7 +353,7 @@ export class GrantedFiles implements World {
     const at = iovs >>> 0;
     const count = iovsCount >>> 0;
     memory.update();
-    this.#transfers.follow(memory);
+    this.#transfers?.follow(memory);
     if (count > IOVECS_MAX) return ERRNO_INVAL;
     if (!memory.contains(at, count * IOVEC_BYTES)) return ERRNO_FAULT;
     this.#address = memory.address;
