@@ -5,7 +5,7 @@ import { strict as assert } from "node:assert";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { createCounters } from "../../host/machine/counters.js";
-import { Epoll, hasCoreToSpare } from "../../host/machine/epoll.js";
+import { Epoll } from "../../host/machine/epoll.js";
 import { EventFd } from "../../host/machine/eventfd.js";
 import { IoDevice, type IoHost } from "../../host/machine/io-device.js";
 import type { IoReport } from "../../host/machine/io-worker.js";
@@ -33,8 +33,8 @@ export interface ConfinedDiskOptions {
   ram: BenchRam;
   /** Path of a raw image. */
   image: string;
-  /** Whether the I/O worker may look before it sleeps; by default as for a VM of no vCPU. */
-  looks?: boolean;
+  /** Whether the I/O worker may look before it sleeps. */
+  looks: boolean;
   features: bigint;
 }
 
@@ -48,7 +48,7 @@ export class ConfinedDisk implements DiskPath {
   readonly #device: IoDevice;
   #isReady = false;
 
-  constructor({ ram, image, features, looks = hasCoreToSpare(0) }: ConfinedDiskOptions) {
+  constructor({ ram, image, features, looks }: ConfinedDiskOptions) {
     this.#epoll = new Epoll({ looks });
     const { manifest } = inspectModule(readFileSync(BLK));
     const source = { kind: "file", what: image, rights: ["read", "write"] } as const;

@@ -63,7 +63,7 @@ function install(root: string, program: string): void {
 }
 
 /** A file system with fio in it, and places for what is mounted there. */
-function makeTools(image: string): void {
+export function makeTools(image: string): void {
   const root = fs.mkdtempSync(path.join(OUTPUT, "tools-"));
   try {
     install(root, required("fio", "fio"));
