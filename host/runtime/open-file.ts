@@ -16,12 +16,17 @@ export interface OpenFile {
   isTerminal: boolean;
   /** Somebody is at its other end, or nobody. */
   hasOtherEnd: boolean;
+  /**
+   * What a call that moves bytes returns is all that there is to say (transfers.ts). That of a
+   * terminal or a socket may depend on who is at the other end.
+   */
+  isPlain: boolean;
 }
 
 /** What came of a granted descriptor: a connection, or a file of a directory. */
 export function openedFrom({ onOpened }: OpenFile, fd: number): OpenFile {
   const none = new Set<string>();
-  const plain = { deviceBytes: 0, isTerminal: false, hasOtherEnd: false };
+  const plain = { deviceBytes: 0, isTerminal: false, hasOtherEnd: false, isPlain: false };
   return { fd, functions: onOpened, onOpened: none, ...plain };
 }
 
@@ -39,6 +44,7 @@ export function openFile({
     onOpened: functionsOn("opened", { kind, rights }),
     deviceBytes,
     isTerminal,
+    isPlain: kind === "file" || kind === "tap",
     hasOtherEnd: isTerminal || kind === "unix",
   };
 }

@@ -29,6 +29,7 @@ import {
 } from "../sandbox/wasm-writer.js";
 import { lastErrno } from "./errno.js";
 import type { ImportedCall } from "./instance.js";
+import type { OpenFile } from "./open-file.js";
 
 /** Bytes that one call moves at most: a larger one is cut short, which every caller must expect. */
 export const IO_BYTES_MAX = 1024 * 1024;
@@ -40,7 +41,7 @@ const IOVEC_BYTES = 8;
 const COUNT_BYTES = 4;
 
 /** Each with the function of the C library that it becomes, and whether that takes an offset. */
-export const TRANSFERS = [
+const TRANSFERS = [
   { name: "fd_read", call: read, isAt: false },
   { name: "fd_write", call: write, isAt: false },
   { name: "fd_pread", call: pread64, isAt: true },
@@ -112,10 +113,15 @@ const OFFSET = 3;
 const BASE = 0;
 const PAGES = 1;
 
-/** The `fd`s of a device that a function may be used with, and what they are outside. */
-export type Descriptors = ReadonlyMap<number, number>;
+type PlainFile = Pick<OpenFile, "fd" | "functions" | "isPlain">;
+/** What the descriptors of a device are, by their numbers for the device. */
+export type OpenFiles = readonly (PlainFile | undefined)[];
 
-function body(index: number, isAt: boolean, descriptors: Descriptors): number[] {
+function isUsable(file: PlainFile | undefined, name: string): file is PlainFile {
+  return file?.isPlain === true && file.functions.has(name);
+}
+
+function body(index: number, { name: of, isAt }: Transfer, files: OpenFiles): number[] {
   const count = wasiParameters(isAt).length;
   const result = count - 1;
   const [native, pointer, bytes, done, end] = [0, 1, 2, 3, 4].map((local) => count + local) as [
@@ -127,10 +133,11 @@ function body(index: number, isAt: boolean, descriptors: Descriptors): number[] 
     ...[...wide(get(from)), ...size, OP.i64_add],
     ...[...get(end), OP.i64_gt_u],
   ];
-  const find = [...descriptors].flatMap(([fd, outside]) => [
-    ...[...get(FD), ...i32(fd), OP.i32_eq, OP.if, NO_RESULT],
-    ...[...i32(outside + 1), ...set(native), OP.end],
-  ]);
+  const find = files.flatMap((file, fd) => {
+    if (!isUsable(file, of)) return [];
+    const isThis = [...get(FD), ...i32(fd), OP.i32_eq];
+    return [...isThis, OP.if, NO_RESULT, ...i32(file.fd + 1), ...set(native), OP.end];
+  });
   const minusOne = [OP.i32_const, 0x7f];
   return [
     ...[2, 4, VALUE_TYPES.i32, 1, VALUE_TYPES.i64],
@@ -164,10 +171,7 @@ function body(index: number, isAt: boolean, descriptors: Descriptors): number[] 
   ];
 }
 
-function transferModule(
-  transfers: readonly Transfer[],
-  descriptorsOf: (name: TransferName) => Descriptors,
-): Uint8Array<ArrayBuffer> {
+function transferModule(transfers: readonly Transfer[], files: OpenFiles): Uint8Array<ArrayBuffer> {
   const from = (module: string, what: string) => [...name(module), ...name(what)];
   const global = (what: string, type: ValueType) => [
     ...[...from("device", what), GLOBAL],
@@ -184,7 +188,7 @@ function transferModule(
     global("pages", "i32"),
   ];
   const exports = transfers.map((of, i) => exported(of.name, ownIndex(i, transfers.length)));
-  const bodies = transfers.map((of, i) => sized(body(i, of.isAt, descriptorsOf(of.name))));
+  const bodies = transfers.map((of, i) => sized(body(i, of, files)));
   return assemble([
     [SECTION.type, vector(TYPES)],
     [SECTION.import, vector(imports)],
@@ -199,6 +203,7 @@ type Functions = Partial<Record<TransferName, ImportedCall>>;
 /** What a device is linked with in place of functions in JavaScript. */
 export class Transfers {
   readonly #slow: Functions;
+  readonly #files: OpenFiles;
   readonly #transfers: readonly Transfer[];
   readonly #table: WebAssembly.Exports;
   readonly #base = new WebAssembly.Global({ value: "f64", mutable: true }, 0);
@@ -208,13 +213,18 @@ export class Transfers {
 
   /**
    * @param slow the functions that know every case
-   * @param names those of them that there shall be here; each takes half a millisecond to make
+   * @param files those that were granted; they stay as they are
+   * @param module what it does not import is not made, which saves it half a millisecond each
    */
-  constructor(slow: Functions, names: readonly string[] = TRANSFER_NAMES) {
+  constructor(slow: Functions, files: OpenFiles, module?: WebAssembly.Module) {
+    const imports = module ? WebAssembly.Module.imports(module) : TRANSFERS;
+    const names = imports.map(({ name: of }) => of);
+    const has = (of: string) => names.includes(of) && files.some((file) => isUsable(file, of));
     this.#slow = slow;
-    this.#transfers = TRANSFERS.filter((of) => names.includes(of.name));
-    const module = new WebAssembly.Module(tableModule(this.#transfers));
-    this.#table = new WebAssembly.Instance(module).exports;
+    this.#files = [...files];
+    this.#transfers = TRANSFERS.filter((of) => has(of.name));
+    const table = new WebAssembly.Module(tableModule(this.#transfers));
+    this.#table = new WebAssembly.Instance(table).exports;
   }
 
   /** The functions for a device to import; none may be called before attach(). */
@@ -223,9 +233,9 @@ export class Transfers {
     return functions as Functions;
   }
 
-  /** The device exists: its memory, and what each function may be used with. */
-  attach(memory: unknown, descriptorsOf: (name: TransferName) => Descriptors): void {
-    const module = new WebAssembly.Module(transferModule(this.#transfers, descriptorsOf));
+  /** The device exists, and so does its memory. */
+  attach(memory: unknown): void {
+    const module = new WebAssembly.Module(transferModule(this.#transfers, this.#files));
     const { exports } = new WebAssembly.Instance(module, {
       host: { errno: lastErrno },
       slow: this.#slow,

@@ -34,9 +34,7 @@ import { LOG_WRITE_BYTES_MAX, ModuleLog } from "./log.js";
 import { type OpenFile, openedFrom, openFile } from "./open-file.js";
 import { OtherEnd } from "./other-end.js";
 import { accept, closeConnection } from "./socket-calls.js";
-import { IO_BYTES_MAX, TRANSFERS, Transfers } from "./transfers.js";
-
-export { IO_BYTES_MAX } from "./transfers.js";
+import { IO_BYTES_MAX, Transfers } from "./transfers.js";
 
 /** The descriptor of a module's that is the VMM's log. */
 const STDERR = 2;
@@ -91,17 +89,15 @@ export class GrantedFiles implements World {
 
   /** @param module whose imports are wanted; without one, all */
   link(module?: WebAssembly.Module): Record<string, ImportedCall> {
-    const all = {
+    const transfers = {
       fd_read: this.fd_read.bind(this),
       fd_pread: this.fd_pread.bind(this),
       fd_write: this.fd_write.bind(this),
       fd_pwrite: this.fd_pwrite.bind(this),
     };
-    const imports = module ? WebAssembly.Module.imports(module) : TRANSFERS;
-    const isUsable = (name: string) => this.#files.some((file) => file?.functions.has(name));
-    this.#transfers = new Transfers(all, imports.map(({ name }) => name).filter(isUsable));
+    this.#transfers = new Transfers(transfers, this.#files, module);
     return {
-      ...all,
+      ...transfers,
       ...this.#transfers.functions,
       fd_filestat_get: this.fd_filestat_get.bind(this),
       fd_filestat_set_size: this.fd_filestat_set_size.bind(this),
@@ -136,12 +132,7 @@ export class GrantedFiles implements World {
 
   attach(instance: WebAssembly.Instance, memory: LinearMemory, say: Say = () => {}): void {
     this.#memory = memory;
-    this.#transfers?.attach(instance.exports.memory, (name) => {
-      const usable = [...this.#files.entries()].filter(([, file]) => file?.functions.has(name));
-      // A write to what has another end is not plain: whether somebody is there is found out.
-      const plain = usable.filter(([, file]) => name !== "fd_write" || !file!.hasOtherEnd);
-      return new Map(plain.map(([fd, file]) => [fd, file!.fd]));
-    });
+    this.#transfers?.attach(instance.exports.memory);
     this.#transfers?.follow(memory);
     this.#log = new ModuleLog(say);
   }

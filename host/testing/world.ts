@@ -16,7 +16,8 @@ import {
 import { FILESTAT_BYTES } from "../runtime/file-calls.js";
 import type { ImportedCall, World } from "../runtime/instance.js";
 import type { LinearMemory } from "../runtime/linear-memory.js";
-import { FDFLAGS_NONBLOCK, IO_BYTES_MAX, IOVECS_MAX } from "../runtime/wasi_snapshot_preview1.js";
+import { IO_BYTES_MAX } from "../runtime/transfers.js";
+import { FDFLAGS_NONBLOCK, IOVECS_MAX } from "../runtime/wasi_snapshot_preview1.js";
 import { DIRECTORY_FILES_MAX, kindRow } from "../sandbox/grant-kinds.js";
 import { functionsOn, type ResolvedGrant, WASI_FD_FIRST, wasiFdOf } from "../sandbox/grants.js";
 import type { Manifest } from "../sandbox/manifest.js";

@@ -22,8 +22,8 @@ const END = PAGES * PAGE;
 const [IOVEC, COUNT, BUFFER] = [16, 8, 4096];
 /** What the functions in JavaScript return here. */
 const SLOW = 99;
-/** Descriptors of the device: a file, and one that is open no more. */
-const [FILE, CLOSED, NOT_GRANTED] = [3, 4, 5];
+/** Descriptors of the device: a file, one that is open no more, and others. */
+const [FILE, CLOSED, SOCKET, USELESS, NOT_GRANTED] = [3, 4, 5, 6, 7];
 
 const directory = fs.mkdtempSync(path.join(os.tmpdir(), "bulkhead-transfers-"));
 const file = path.join(directory, "file");
@@ -43,14 +43,20 @@ function rig() {
   fs.writeFileSync(file, pattern(100));
   const memory = new WebAssembly.Memory({ initial: PAGES, maximum: 64 });
   const slow = Object.fromEntries(TRANSFER_NAMES.map((name) => [name, () => SLOW]));
-  const transfers = new Transfers(slow as Record<TransferName, () => number>);
   const fd = fs.openSync(file, "r+");
   const closed = fs.openSync(file, "r+");
   fs.closeSync(closed);
-  transfers.attach(memory, () => new Map([FILE, CLOSED].map((own, i) => [own, [fd, closed][i]!])));
+  const functions = new Set<string>(TRANSFER_NAMES);
+  const files = [];
+  files[FILE] = { fd, functions, isPlain: true };
+  files[CLOSED] = { fd: closed, functions, isPlain: true };
+  files[SOCKET] = { fd, functions, isPlain: false };
+  files[USELESS] = { fd, functions: new Set<string>(), isPlain: true };
+  const transfers = new Transfers(slow as Record<TransferName, () => number>, files);
+  transfers.attach(memory);
   const linear = new LinearMemory(memory);
   transfers.follow(linear);
-  const functions = transfers.functions as unknown as Record<
+  const made = transfers.functions as unknown as Record<
     TransferName,
     (...parameters: (number | bigint)[]) => number
   >;
@@ -62,7 +68,7 @@ function rig() {
       view.setUint32(iovec + 4, bytes, true);
     }
     const at = name.startsWith("fd_p") ? [options.offset ?? 0n] : [];
-    return functions[name](options.fd ?? FILE, iovec, iovecs, ...at, count);
+    return made[name](options.fd ?? FILE, iovec, iovecs, ...at, count);
   };
   const counted = () => new DataView(memory.buffer).getUint32(COUNT, true);
   const bytes = (at: number, size: number) => new Uint8Array(memory.buffer).slice(at, at + size);
@@ -107,6 +113,8 @@ const ODD: Readonly<Record<string, Call>> = {
   "a buffer that wraps around": { pointer: 0xffff_fff0, bytes: 32 },
   "a buffer as long as everything": { pointer: 0, bytes: 0xffff_ffff },
   "a descriptor that was not granted": { fd: NOT_GRANTED },
+  "a descriptor with another end": { fd: SOCKET },
+  "a descriptor without the right": { fd: USELESS },
   "the log": { fd: 2 },
   "a negative descriptor": { fd: -1 },
 };

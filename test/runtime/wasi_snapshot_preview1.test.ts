@@ -13,11 +13,8 @@ import {
 } from "../../host/runtime/errno.js";
 import { writeFilestat } from "../../host/runtime/file-calls.js";
 import { LinearMemory } from "../../host/runtime/linear-memory.js";
-import {
-  GrantedFiles,
-  IO_BYTES_MAX,
-  IOVECS_MAX,
-} from "../../host/runtime/wasi_snapshot_preview1.js";
+import { IO_BYTES_MAX } from "../../host/runtime/transfers.js";
+import { GrantedFiles, IOVECS_MAX } from "../../host/runtime/wasi_snapshot_preview1.js";
 import { NO_FD } from "../../host/sandbox/grants.js";
 import type { GrantKind, Right } from "../../host/sandbox/manifest.js";
 import { freeTerminal } from "../support/terminal.js";
