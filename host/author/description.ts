@@ -4,7 +4,7 @@
 import { Worker } from "node:worker_threads";
 import type { Manifest } from "../sandbox/manifest.js";
 
-/** From the start of the thread on: a device takes 1 ms, and what it needs 50; if nobody is busy. */
+/** From the start of the thread on: a device takes 1 ms, and loading what it needs 50, or more. */
 const DESCRIBE_MS_MAX = 10_000;
 /** Heap of the thread: a description of any length would fill it. */
 const HEAP_MB_MAX = 64;
