@@ -28,20 +28,15 @@ function rounded(value: number): number {
   return Number(value.toPrecision(4));
 }
 
-/** The row as it is kept: rounded, and with its ratio. */
-export function finished(row: Row): Row {
-  const { name, unit, ours, target } = row;
+/** The row as it is kept: rounded, and with the ratio of what is then there. */
+export function finished({ name, unit, ours, theirs, target }: Row): Row {
+  const row: Row = { name, unit, ours: rounded(ours) };
   // What was not measured may also be NaN, which JSON does not have.
-  const theirs = Number.isNaN(row.theirs) ? undefined : row.theirs;
-  const ratio = theirs === undefined ? undefined : ratioOf(row);
-  return {
-    name,
-    unit,
-    ours: rounded(ours),
-    ...(theirs === undefined ? {} : { theirs: rounded(theirs) }),
-    ...(ratio === undefined ? {} : { ratio: rounded(ratio) }),
-    ...(target === undefined ? {} : { target: targetText(target) }),
-  };
+  if (theirs !== undefined && !Number.isNaN(theirs)) row.theirs = rounded(theirs);
+  const ratio = ratioOf(row);
+  if (ratio !== undefined) row.ratio = rounded(ratio);
+  if (target !== undefined) row.target = targetText(target);
+  return row;
 }
 
 /**

@@ -26,7 +26,8 @@ function mediansOf(runs: readonly Measured[]): Measured {
 }
 
 /**
- * Gives each of `turns` one turn in each of `count` rounds; returns the medians of each.
+ * Gives each of `turns` one turn in each of `count` rounds, in alternating order, so that nobody is
+ * always the one who comes after another; returns the medians of each.
  *
  * @param what is measured, for who waits
  */
@@ -38,7 +39,8 @@ export async function rounds(
   const values: Measured[][] = turns.map(() => []);
   for (let round = 1; round <= count; round++) {
     progress(`${what}, round ${round} of ${count}`);
-    for (const [index, turn] of turns.entries()) {
+    const order = [...turns.entries()];
+    for (const [index, turn] of round % 2 === 1 ? order : order.reverse()) {
       if (turn !== undefined) values[index]!.push(await turn());
     }
   }

@@ -6,7 +6,7 @@ export interface Row {
   unit: string;
   ours: number;
   theirs?: number | undefined;
-  /** ours / theirs; where it is left out it is computed. */
+  /** ours / theirs, as a reader would have it; the report computes it. */
   ratio?: number | undefined;
   /**
    * What was aimed at: of the ratio, as in "≥ 0.8 ×", or of our own number, as in "≤ 250". A number
@@ -37,10 +37,10 @@ export function parseTarget(target: Row["target"]): Target | undefined {
   return { more: sign === "≥", bound: Number(bound), relative: times !== undefined };
 }
 
-export function ratioOf({ ours, theirs, ratio }: Row): number | undefined {
-  if (ratio !== undefined || theirs === undefined) return ratio;
+export function ratioOf({ ours, theirs }: Row): number | undefined {
   // Of nothing, nothing can be said.
-  return ours === 0 || theirs === 0 ? undefined : ours / theirs;
+  if (theirs === undefined || theirs === 0 || ours === 0) return undefined;
+  return ours / theirs;
 }
 
 /** Whether the row is as good as its target; undefined where it has none, or nothing to compare. */
