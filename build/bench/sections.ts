@@ -61,7 +61,7 @@ export const SECTIONS: readonly Section[] = [
     peer: "QEMU microvm",
     module: "./machine.js",
     run: "benchMachine",
-    minutes: 12,
+    minutes: 15,
     onlyByName: true,
   },
   {
