@@ -13,6 +13,8 @@ const HEADER = 66;
 const FOOTER = 14;
 const MARGIN = 16;
 const BAR = 10;
+/** To each side; a bar that goes further ends there, or those near 1 could not be told apart. */
+const OCTAVES_MAX = 4;
 
 const STYLE = `
   .card { fill: #ffffff; stroke: #d1d9e0 }
@@ -132,7 +134,7 @@ export function chart({ sections }: Results): string {
     .flatMap(({ rows }) => rows)
     .flatMap((row) => [speedOf(row)!, speedWanted(row)]);
   const far = all.map((speed) => Math.abs(Math.log2(speed ?? 1)));
-  const octaves = Math.max(2, Math.ceil(Math.max(...far)));
+  const octaves = Math.min(OCTAVES_MAX, Math.max(2, Math.ceil(Math.max(...far))));
   const body: string[] = [];
   let y = HEADER;
   for (const { head, rows } of groups) {

@@ -34,37 +34,48 @@ function row(what: Omit<Row, "ours" | "theirs">, of: keyof Figures, columns: Col
   return { ...what, ours: ours!, theirs: theirs! };
 }
 
+function rowsOf(figures: readonly Figures[]): Row[] {
+  const columns = (["ours", "theirs"] as const).map((name) => {
+    return figures.filter(({ who }) => who === name);
+  });
+  const boot = { name: "kernel → init, by its own clock", unit: "s", target: "≤ 1.2 ×" };
+  const start = { name: "exec → init", unit: "s" };
+  const dd = { name: "dd, 1 MiB at a time", unit: "MB/s", target: "≥ 0.8 ×" };
+  const name = "fio, 4 KiB random reads, 16 in flight";
+  const fio = { name, unit: "requests/s", target: "≥ 0.8 ×" };
+  return [
+    row(boot, "kernelS", columns),
+    row(start, "execToInitS", columns),
+    row(dd, "dd", columns),
+    row(fio, "fio", columns),
+  ];
+}
+
+/** Says which round it is, when it is called at the end of each. */
+function roundCounter(): () => void {
+  let done = 0;
+  const tell = () => {
+    if (done < ROUNDS) progress(`a stock kernel in the test machine, round ${++done} of ${ROUNDS}`);
+  };
+  tell();
+  return tell;
+}
+
 /** Rounds of both guests; medians of their figures. */
 export async function benchMachine(): Promise<Row[]> {
   const unavailable = machineUnavailable();
   if (unavailable !== undefined) throw new Error(unavailable);
   const here = buildBenchFiles();
-  progress(`a stock kernel, ${ROUNDS} rounds in the test machine`);
   const jobs = Array.from({ length: ROUNDS }, (_, round) => ({
     command: (place: Place) => command(place, here, round),
     timeoutMs: ROUND_MS,
   }));
-  const options = { archive: packBenchFiles(here), note: progress, limitMs: LIMIT_MS };
+  const archive = packBenchFiles(here);
+  const options = { archive, note: progress, limitMs: LIMIT_MS, ended: roundCounter() };
   const results = await runInMachine(jobs, options);
   const figures = results.flatMap(({ output }) => takeFigures(output));
-  const columns = (["ours", "theirs"] as const).map((name) => {
-    return figures.filter(({ who }) => who === name);
-  });
-  if (columns.some((column) => column.length < ROUNDS)) {
+  if (figures.length < 2 * ROUNDS) {
     throw new Error(`rounds without figures:\n${results.map(({ output }) => output).join("\n")}`);
   }
-  return [
-    row(
-      { name: "kernel → init, by its own clock", unit: "s", target: "≤ 1.2 ×" },
-      "kernelS",
-      columns,
-    ),
-    row({ name: "exec → init", unit: "s" }, "execToInitS", columns),
-    row({ name: "dd, 1 MiB at a time", unit: "MB/s", target: "≥ 0.8 ×" }, "dd", columns),
-    row(
-      { name: "fio, 4 KiB random reads, 16 in flight", unit: "requests/s", target: "≥ 0.8 ×" },
-      "fio",
-      columns,
-    ),
-  ];
+  return rowsOf(figures);
 }

@@ -79,7 +79,10 @@ function rngLoad(request: number, depth: number, target?: string): Load {
   return {
     name: `rng, ${size} × ${depth} in flight`,
     parameters: `bench seconds=1 depth=${depth} request=${request}`,
-    figures: [{ what: "", of: "megabytes", ...(target === undefined ? {} : { target }) }],
+    figures: [
+      { what: "", of: "megabytes", ...(target === undefined ? {} : { target }) },
+      ...(depth === 1 ? [{ what: "p50", of: "p50" } as const] : []),
+    ],
   };
 }
 

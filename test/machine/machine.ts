@@ -64,6 +64,8 @@ export interface RunOptions {
   archive?: string | undefined;
   /** For all jobs with their repetitions; a test has less than the runner gives it. */
   limitMs?: number;
+  /** Told when a job has ended, on an emulated host. */
+  ended?: () => void;
   /** Told what the emulator did and what runs again; the test log, unless it is something else. */
   note?: ((text: string) => void) | undefined;
 }
@@ -283,9 +285,11 @@ async function runHost(
     const qemu = spawn("qemu-system-x86_64", args, { stdio: ["ignore", "pipe", "pipe"] });
     const watch = new HostWatch(jobs, deadline, () => qemu.kill("SIGKILL"));
     qemu.stdout.setEncoding("utf8").on("data", (text: string) => {
-      const before = [reader.results.size, reader.unfinished?.index].join();
+      const [count, index] = [reader.results.size, reader.unfinished?.index];
       reader.push(text);
-      if ([reader.results.size, reader.unfinished?.index].join() !== before) watch.progress(reader);
+      const hasEnded = reader.results.size !== count;
+      if (hasEnded || reader.unfinished?.index !== index) watch.progress(reader);
+      if (hasEnded) options.ended?.();
     });
     let errors = "";
     qemu.stderr.setEncoding("utf8").on("data", (text: string) => (errors += text));
