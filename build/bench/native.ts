@@ -178,6 +178,7 @@ export async function benchVhost({ cpu }: Context): Promise<Row[]> {
         await disk.close();
       }
     };
-    return benchLoads(DISK_LOADS, [ourDisk(image), cpu === undefined ? undefined : shared]);
+    const hasBoth = cpu !== undefined && VhostDisk.isAvailable;
+    return benchLoads(DISK_LOADS, [ourDisk(image), hasBoth ? shared : undefined]);
   });
 }

@@ -6,6 +6,7 @@ import { once } from "node:events";
 import { existsSync } from "node:fs";
 import path from "node:path";
 import { QEMU } from "./commands.js";
+import { versionOf } from "./processes.js";
 
 const STORAGE_DAEMON = "qemu-storage-daemon";
 
@@ -59,6 +60,11 @@ export class VhostDisk {
   private constructor(daemon: ChildProcess, socket: string) {
     this.#daemon = daemon;
     this.#socket = socket;
+  }
+
+  /** Whether the daemon is installed here. */
+  static get isAvailable(): boolean {
+    return versionOf(STORAGE_DAEMON, "--version") !== undefined;
   }
 
   /** Starts the daemon for the raw `image`, with its socket in `directory`. */
