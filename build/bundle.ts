@@ -31,6 +31,15 @@ function copyDeclarations(file: string, copied = new Set<string>()): void {
   }
 }
 
+/**
+ * Packages that stay where they are: they have machine code, or are loaded by the few commands that
+ * need them. Commander is part of every start, and so of the bundle.
+ */
+const EXTERNAL = ["@koromix/*", "assemblyscript", "cli-table3", "koffi", "wabt"];
+
+/** Commander loads it for subcommands that are programs of their own; there are none. */
+const UNUSED = { "node:child_process": path.join(ROOT, "dist/build/nothing.js") };
+
 async function bundle(entries: readonly string[], options: BuildOptions): Promise<void> {
   await build({
     absWorkingDir: ROOT,
@@ -38,7 +47,7 @@ async function bundle(entries: readonly string[], options: BuildOptions): Promis
     outbase: "host",
     outdir: BUNDLE,
     bundle: true,
-    packages: "external",
+    external: EXTERNAL,
     platform: "node",
     target: "node20",
     logLevel: "warning",
@@ -86,9 +95,12 @@ fs.rmSync(BUNDLE, { recursive: true, force: true });
 await bundle([IMPORTED], { format: "esm" });
 await bundle(Object.keys(PROGRAMS), {
   format: "cjs",
+  alias: UNUSED,
   charset: "ascii", // so that it is read as it is
   define: { "import.meta.url": "__url" },
   banner: { js: 'const __url = require("node:url").pathToFileURL(__filename).href;' },
 });
 for (const program of Object.keys(PROGRAMS)) finish(program);
+const license = path.join(ROOT, "node_modules/commander/LICENSE");
+fs.copyFileSync(license, path.join(BUNDLE, "cli/commander.LICENSE"));
 copyDeclarations(`${IMPORTED}.d.ts`);

@@ -2,7 +2,7 @@
 // (Documentation/virt/kvm/api.rst). No other folder issues a KVM ioctl.
 
 import { errnoName, VmmError } from "../errors.js";
-import { checked, close, errno, ioctl, open } from "../ffi/libc.js";
+import { checked, close, errno, ioctl, ioctlAside, open } from "../ffi/libc.js";
 import type { Struct } from "../ffi/struct.js";
 import {
   KVM,
@@ -178,15 +178,15 @@ export class Vm {
     this.fd = fd;
   }
 
-  /**
-   * KVM_CREATE_IRQCHIP and KVM_CREATE_PIT2; must come before the first vCPU. While this waits, no
-   * other method of this object may be called: they share memory for their arguments.
-   */
+  /** KVM_CREATE_IRQCHIP and KVM_CREATE_PIT2; must come before the first vCPU and any irqfd(). */
   async createInterruptControllers(): Promise<void> {
     checked(ioctl(this.fd, KVM.SET_TSS_ADDR, TSS_GPA), "KVM_SET_TSS_ADDR", "KVM refused");
     this.#scratch.mapping.view.setBigUint64(0, BigInt(IDENTITY_MAP_GPA), true);
     this.#scratch.call(this.fd, KVM.SET_IDENTITY_MAP_ADDR, "KVM_SET_IDENTITY_MAP_ADDR");
-    await this.#scratch.callAside(this.fd, KVM.CREATE_IRQCHIP, "KVM_CREATE_IRQCHIP");
+    // Without an argument: meanwhile the memory for those of other calls is theirs.
+    if ((await ioctlAside(this.fd, KVM.CREATE_IRQCHIP, 0)) === -1) {
+      checked(ioctl(this.fd, KVM.CREATE_IRQCHIP, 0), "KVM_CREATE_IRQCHIP", "KVM refused");
+    }
     const flags = KVM_PIT_SPEAKER_DUMMY;
     this.#set(kvm_pit_config, { flags }, KVM.CREATE_PIT2, "KVM_CREATE_PIT2");
   }
@@ -204,8 +204,13 @@ export class Vm {
       userspace_addr: BigInt(region.hva),
     };
     const name = "KVM_SET_USER_MEMORY_REGION";
-    this.#scratch.fill(kvm_userspace_memory_region, value);
-    await this.#scratch.callAside(this.fd, KVM.SET_USER_MEMORY_REGION, name);
+    const argument = new Scratch();
+    try {
+      argument.fill(kvm_userspace_memory_region, value);
+      await argument.callAside(this.fd, KVM.SET_USER_MEMORY_REGION, name);
+    } finally {
+      argument.mapping.close();
+    }
   }
 
   /** KVM_IRQFD: a write to eventfd `fd` raises interrupt line `gsi` (edge). */

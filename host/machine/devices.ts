@@ -113,6 +113,7 @@ export class DeviceSet {
     const attach = (slot: DeviceSlot) => this.#tell(slot.attachCommand());
     if (first !== undefined) attach(first);
     await Promise.all(others.map((slot) => this.#startSlot(slot).then(() => attach(slot))));
+    for (const slot of this.#slots) slot.foresee();
     if (this.#slots.length === 0) this.#settleReady?.resolve();
     if (this.#slots.some(({ plan }) => plan === null)) this.#watchInline(machine.shared);
   }
@@ -166,7 +167,6 @@ export class DeviceSet {
 
   /** Resolves when every device runs confined; rejects with why one does not. */
   async ready(): Promise<void> {
-    for (const slot of this.#slots) slot.foresee();
     const timeout = setTimeout(() => {
       const late = this.#slots.filter((slot) => !slot.ready).map((slot) => slot.config.id);
       const who = `Device ${late.join(", ")}`;

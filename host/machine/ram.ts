@@ -14,7 +14,8 @@ export interface RamWindow {
   gpa: number;
   hva: number;
   bytes: number;
-  buffer: ArrayBuffer;
+  /** A new one each time: whoever needs it keeps it. */
+  readonly buffer: ArrayBuffer;
 }
 
 /** The windows of RAM mapped at `address`, for this thread; the mapping must outlive them. */
@@ -27,7 +28,14 @@ function windowsOf(region: RamRegion, address: number): RamWindow[] {
   for (let start = 0; start < region.bytes; start += VIEW_BYTES_MAX) {
     const bytes = Math.min(VIEW_BYTES_MAX, region.bytes - start);
     const hva = address + region.offset + start;
-    windows.push({ gpa: region.gpa + start, hva, bytes, buffer: viewOf(hva, bytes) });
+    windows.push({
+      gpa: region.gpa + start,
+      hva,
+      bytes,
+      get buffer() {
+        return viewOf(hva, bytes);
+      },
+    });
   }
   return windows;
 }

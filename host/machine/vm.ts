@@ -254,34 +254,36 @@ async function assemble(
   // What devices and their worker use is released behind them, although it is there later.
   const used: Assembly["cleanup"] = [];
   cleanup.push(() => undo(used));
+  const kvm = openKvm(config, used);
+  const controllers = kvm.vm.createInterruptControllers();
+  used.push(settled(controllers));
   const socketFiles = control === undefined ? [] : [control.handOver()];
   const devices = new DeviceSet(config, { emit, stop, socketFiles });
   cleanup.push(() => devices.close());
   await devices.startFirst();
   startThread("vcpu");
   cleanup.push(dismissThreads);
-  const kvm = openKvm(config, used);
-  const shared = Shared.create(config.cpuCount);
-  const ram = Ram.create(config.memoryBytes);
-  const building = buildVm(kvm.vm, ram);
-  const built = building.catch(() => {}); // who awaits `building` hears why it failed
-  used.push(() => built.then(() => ram.close()));
   const { cpuCount } = config;
+  const shared = Shared.create(cpuCount);
+  const ram = Ram.create(config.memoryBytes);
+  used.push(() => ram.close());
+  const mapped = ram.mapInto(kvm.vm);
+  used.push(settled(mapped));
   const transport = config.transport ?? usualTransport(config.kernel);
   await devices.start({ shared, ram, vm: kvm.vm, cpuCount, transport });
-
-  await building;
-  if (transport === "mmio") devices.connectMmio(kvm.vm);
+  const entry = loadKernel(config, { ram, transport });
   const output = SerialOutput.open(config.serialFd, (text) => emit({ event: "serial", text }));
   cleanup.push(() => output.close());
   const interrupt = EventFd.create();
-  kvm.vm.irqfd(interrupt.fd, COM1.gsi);
   cleanup.push(() => interrupt.close());
 
   const sci = EventFd.create();
-  kvm.vm.irqfd(sci.fd, ACPI_SCI_GSI);
   cleanup.push(() => sci.close());
 
+  await controllers;
+  if (transport === "mmio") devices.connectMmio(kvm.vm);
+  kvm.vm.irqfd(interrupt.fd, COM1.gsi);
+  kvm.vm.irqfd(sci.fd, ACPI_SCI_GSI);
   const vcpuData = {
     cpuCount,
     vmFd: kvm.vm.fd,
@@ -300,22 +302,24 @@ async function assemble(
     emit({ event: "log", level: "warning", text: lostText(errno) });
   });
   cleanup.push(() => starting.then((vcpus) => vcpus.close()));
-  const entry = loadKernel(config, { ram, transport });
-  const vcpus = await starting;
-  // The devices' processes take longest to start: what is done until then costs no time.
+  // Devices and vCPUs take longest to start: what is done until then costs no time.
   if (config.seccomp !== "off") devices.hireWarden();
   const confined = { inline: devices.inline, transport, controlFd: control?.fd };
   const confine = await prepareConfinement(config.seccomp, confined);
+  const [vcpus] = await Promise.all([starting, mapped]);
   await devices.ready();
   const serial = new Serial(shared.legacy, { interrupt, outFd: output.fd });
   const pm1 = new Pm1(shared.pm1, sci);
   return { config, transport, control, confine, entry, shared, vcpus, devices, serial, pm1 };
 }
 
-/** What of a VM takes KVM long, while this thread goes on. */
-async function buildVm(vm: KvmVm, ram: Ram): Promise<void> {
-  await vm.createInterruptControllers();
-  await ram.mapInto(vm);
+/**
+ * A step of undoing that waits until KVM has done what it was asked for, or has refused: until then
+ * nothing that it works on may be closed. Whoever awaits the promise itself hears why it failed.
+ */
+function settled(asked: Promise<void>): () => Promise<void> {
+  const done = asked.catch(() => {});
+  return () => done;
 }
 
 interface OpenKvm {

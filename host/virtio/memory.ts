@@ -1,6 +1,6 @@
 // Guest memory as the rings see it: little-endian reads and writes at guest addresses, and the host
-// addresses of buffers for system calls. Nothing here allocates after construction, and a guest
-// address that is not RAM is an answer, not an exception: guests choose addresses.
+// addresses of buffers for system calls. Nothing here allocates after the first access to a window,
+// and a guest address that is not RAM is an answer, not an exception: guests choose addresses.
 
 import { assert } from "../errors.js";
 
@@ -40,29 +40,39 @@ class Window {
   readonly end: number;
   /** The same for the whole run of windows that continue it, in the guest and in the host. */
   runEnd: number;
-  readonly view: DataView;
-  readonly shorts: Uint16Array;
-  readonly words: Uint32Array;
+  view!: DataView;
+  shorts!: Uint16Array;
+  words!: Uint32Array;
+  #closed: MemoryWindow | undefined;
 
   constructor(window: MemoryWindow) {
-    const { bytes, buffer, hva } = window;
-    assert(buffer.byteLength >= bytes, "a window larger than its buffer");
+    const { bytes, hva } = window;
+    this.#closed = window;
     assert(bytes % 4096 === 0 && window.gpa % 4096 === 0, "a window that is not of whole pages");
     this.gpa = gpa(window.gpa);
     this.hva = hva;
     this.end = gpa(window.gpa + bytes);
     this.runEnd = this.end;
+  }
+
+  /** Before the first access: what V8 can see it counts as its own, and collects garbage for it. */
+  open(): this {
+    if (this.#closed === undefined) return this;
+    const { bytes, buffer } = this.#closed;
+    assert(buffer.byteLength >= bytes, "a window larger than its buffer");
     this.view = new DataView(buffer, 0, bytes);
     this.shorts = new Uint16Array(buffer, 0, bytes / 2);
     this.words = new Uint32Array(buffer, 0, bytes / 4);
+    this.#closed = undefined;
+    return this;
   }
 }
 
 /** All of the guest's RAM, as one or more windows. */
 export class GuestMemory {
   readonly #windows: readonly Window[];
-  /** Where the last access was: the next one is nearly always there too. */
-  #last: Window;
+  /** Where the last access was: the next one is nearly always there too. It is open. */
+  #last: Window | undefined;
 
   constructor(windows: readonly MemoryWindow[]) {
     const sorted = windows.map((window) => new Window(window)).sort((a, b) => a.gpa - b.gpa);
@@ -77,16 +87,15 @@ export class GuestMemory {
     }
     assert(sorted.length > 0, "a guest without memory");
     this.#windows = sorted;
-    this.#last = sorted[0]!;
   }
 
   #find(address: number): Window | undefined {
     const last = this.#last;
-    if (address >= last.gpa && address < last.end) return last;
+    if (last !== undefined && address >= last.gpa && address < last.end) return last;
     for (let index = 0; index < this.#windows.length; index += 1) {
       const window = this.#windows[index]!;
       if (address >= window.gpa && address < window.end) {
-        this.#last = window;
+        this.#last = window.open();
         return window;
       }
     }
