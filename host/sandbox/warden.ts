@@ -86,8 +86,11 @@ class WardedDevice implements StartedDevice {
   }
 }
 
-/** How long the warden may take to remove files, which takes a millisecond, before it is ended. */
-const LEAVE_TIMEOUT_MS = 2000;
+/**
+ * How long the warden may take to remove files, which takes a millisecond, before it is ended; one
+ * of a VM that was short may still be starting, which takes seconds where many start at once.
+ */
+const LEAVE_TIMEOUT_MS = 10_000;
 
 /** Devices as the warden is told of them, and copies of what it is to hold open for them. */
 function handOver(devices: readonly Placed[]): { devices: Placed[]; held: number[] } {

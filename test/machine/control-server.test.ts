@@ -76,7 +76,7 @@ test("another user is refused, even where the socket's file lets everybody in", 
   chmodSync(file, 0o666);
   const script = `
     const socket = require("net").connect(process.argv[1], () => socket.write(process.argv[2]));
-    socket.pipe(process.stdout);`;
+    socket.once("data", (text) => { process.stdout.write(text); socket.destroy(); });`;
   const say = ["-e", script, file, '{"request":"status"}\n'];
   const [uid, gid, cwd] = [65534, 65534, "/"];
   const child = spawn(process.execPath, say, {

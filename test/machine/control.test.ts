@@ -25,8 +25,10 @@ function socketOf(name: string): string {
   return path.join(scratch, "bulkhead", `${name}.sock`);
 }
 
-/** A guest that asks its device for something all the time, and powers off after a while. */
-const BUSY = ["--rng", "-p", "bench seconds=15 depth=4 request=64 timeout=60"];
+/** A guest that asks its device for something all the time. */
+const BUSY = ["--rng", "-p", "bench seconds=600 depth=4 request=64 timeout=600"];
+/** One that does so for a while, and powers off. */
+const BRIEF = ["--rng", "-p", "bench seconds=4 depth=4 request=64 timeout=600"];
 const HANG = ["--rng", "-p", "exit=hang bytes=64"];
 
 /** The machine that most tests talk to, at the same time as its guest works. */
@@ -243,23 +245,73 @@ harmless("a second VM of the same name is refused with status 2, and says so", a
   assert.is((await askOnce(shared, "status")).pid, busy.pid);
 });
 
-control("after all that, the guest ends as it does alone", async () => {
-  assert.equal(await busy.exit, [0, null]);
-  assert.match(busy.text, "1 passed, 0 failed: PASS");
-  assert.is(existsSync(shared), false);
+/** Says what is wrong in a conversation of its own, and goes in the middle of the answer. */
+async function annoy(file: string, text: string): Promise<void> {
+  try {
+    const client = await RawClient.connect(file);
+    client.say(text);
+    await Promise.race([client.line(), client.closed]);
+    client.close();
+  } catch {
+    // The VM has ended.
+  }
+}
+
+control("a guest ends as it does alone, whatever is said to its VM meanwhile", async () => {
+  const file = socketOf("brief");
+  await withVmm(["--name", "brief", ...BRIEF], async (machine) => {
+    await machine.until(() => existsSync(file));
+    const long = "x".repeat(REQUEST_CHARACTERS_MAX + 1);
+    let said = 0;
+    while (existsSync(file)) {
+      for (const [, line] of WRONG) await annoy(file, `${line}\n`);
+      await annoy(file, long);
+      await annoy(file, '{"request":"debug"}\n');
+      said += 1;
+    }
+    assert.ok(said > 0);
+    assert.equal(await machine.exit, [0, null]);
+    assert.match(machine.text, "1 passed, 0 failed: PASS");
+  });
 });
 
-control("a socket that was left behind is taken over, and is gone with the VM", async () => {
-  const file = socketOf("stale");
+/** What is left of a VM that was killed with its warden: a file that nobody listens at. */
+function leaveBehind(file: string): void {
   const script = "require('net').createServer().listen(process.argv[1], () => process.abort())";
   spawnSync(process.execPath, ["-e", script, file], { stdio: "ignore" });
   assert.ok(existsSync(file));
+}
+
+control("a socket that was left behind is taken over, and is gone with the VM", async () => {
+  const file = socketOf("stale");
+  leaveBehind(file);
   await withVmm(["--name", "stale", ...HANG], async (machine) => {
     await machine.until(() => machine.text.includes("hangs"));
     assert.is((await askOnce(file, "status")).pid, machine.pid);
     assert.is(await machine.end(), 143);
   });
   assert.is(existsSync(file), false);
+});
+
+control("of VMs that start at once under one name, one runs and has it", async () => {
+  const file = socketOf("race");
+  leaveBehind(file);
+  const machines = [0, 1, 2].map(() => new VmmProcess("--name", "race", ...HANG));
+  try {
+    const runs = () => machines.filter(({ process: { exitCode } }) => exitCode === null);
+    while (runs().length > 1) await new Promise((resolve) => setTimeout(resolve, 5));
+    const [winner] = runs();
+    await winner!.until(() => winner!.text.includes("hangs"));
+    assert.is((await askOnce(file, "status")).pid, winner!.pid);
+    const others = machines.filter((machine) => machine !== winner);
+    assert.equal(await Promise.all(others.map(({ exit }) => exit)), [
+      [2, null],
+      [2, null],
+    ]);
+  } finally {
+    for (const machine of machines) machine.process.kill("SIGKILL");
+    await Promise.all(machines.map(({ exit }) => exit));
+  }
 });
 
 control("stop ends a guest, paused or not, with status 0, and its socket is gone", async () => {
