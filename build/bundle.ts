@@ -8,7 +8,7 @@ import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { type BuildOptions, build } from "esbuild";
+import { type BuildOptions, build, type Plugin } from "esbuild";
 import { PROGRAMS } from "./programs.js";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
@@ -37,8 +37,16 @@ function copyDeclarations(file: string, copied = new Set<string>()): void {
  */
 const EXTERNAL = ["@koromix/*", "assemblyscript", "cli-table3", "koffi", "wabt"];
 
-/** Commander loads it for subcommands that are programs of their own; there are none. */
-const UNUSED = { "node:child_process": path.join(ROOT, "dist/build/nothing.js") };
+/** Commander starts subcommands that are programs of their own; there are none. */
+const COMMANDER_STARTS_NOTHING: Plugin = {
+  name: "commander starts nothing",
+  setup: ({ onResolve }) => {
+    onResolve({ filter: /^node:child_process$/ }, ({ importer }) => {
+      const isCommander = importer.includes("/node_modules/commander/");
+      return isCommander ? { path: path.join(ROOT, "dist/build/nothing.js") } : undefined;
+    });
+  },
+};
 
 async function bundle(entries: readonly string[], options: BuildOptions): Promise<void> {
   await build({
@@ -95,7 +103,7 @@ fs.rmSync(BUNDLE, { recursive: true, force: true });
 await bundle([IMPORTED], { format: "esm" });
 await bundle(Object.keys(PROGRAMS), {
   format: "cjs",
-  alias: UNUSED,
+  plugins: [COMMANDER_STARTS_NOTHING],
   charset: "ascii", // so that it is read as it is
   define: { "import.meta.url": "__url" },
   banner: { js: 'const __url = require("node:url").pathToFileURL(__filename).href;' },
