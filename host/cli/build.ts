@@ -6,7 +6,7 @@ import path from "node:path";
 import { type BuiltDevice, buildDevice } from "../author/build.js";
 import type { Diagnostic } from "../author/compiler.js";
 import { CompileError, lineOf } from "../author/device.js";
-import { EXIT, VmmError } from "../errors.js";
+import { EXIT, VmmError, writeFailure } from "../errors.js";
 import { deviceId, grantFor } from "./device.js";
 import {
   clearProgress,
@@ -137,8 +137,9 @@ async function tryBuild(file: string, { out, json }: BuildOptions) {
 function asFileError(error: unknown): unknown {
   const { code, errno, syscall, path: file } = error as NodeJS.ErrnoException;
   if (error instanceof VmmError || code === undefined || syscall === undefined) return error;
-  const problem = `Cannot ${syscall} "${file}": ${code}`;
-  return new VmmError("ERR_FILE", problem, { errno: -(errno ?? 0), syscall, cause: error });
+  const number = -(errno ?? 0);
+  const problem = `Cannot ${syscall} "${file}": ${writeFailure(number)}`;
+  return new VmmError("ERR_FILE", problem, { errno: number, syscall, cause: error });
 }
 
 /** Builds the device in each of `files`. */

@@ -11,12 +11,14 @@ import { STDOUT, say } from "./output.js";
 /** How often keys that the guest has no room for are offered again. */
 const RETRY_MS = 10;
 const STDIN = 0;
+const NEWLINE = 0x0a;
 
 export class ConsoleTerminal {
   readonly #id: string;
   readonly #pty: Pty;
   #reader: ReadStream | undefined;
   #isClosed = false;
+  #isMidLine = false;
   #wake = () => {};
   readonly #onResize = () => {
     this.#measure();
@@ -42,7 +44,19 @@ export class ConsoleTerminal {
     process.on("SIGWINCH", this.#onResize);
     this.#onResize(); // it may have changed while the devices started
     this.#reader = this.#pty.reader();
-    this.#reader.on("data", (bytes: Uint8Array) => say(STDOUT, bytes));
+    this.#reader.on("data", (bytes: Uint8Array) => this.#show(bytes));
+  }
+
+  #show(bytes: Uint8Array): void {
+    this.#isMidLine = bytes.at(-1) !== NEWLINE;
+    say(STDOUT, bytes);
+  }
+
+  /** Whether what was shown is in the middle of a line, which counts as ended from now on. */
+  breakLine(): boolean {
+    const isMidLine = this.#isMidLine;
+    this.#isMidLine = false;
+    return isMidLine;
   }
 
   #measure(): void {
@@ -66,7 +80,7 @@ export class ConsoleTerminal {
     this.#isClosed = true;
     process.off("SIGWINCH", this.#onResize);
     this.#reader?.destroy();
-    this.#pty.drain((bytes) => say(STDOUT, bytes));
+    this.#pty.drain((bytes) => this.#show(bytes));
     this.#pty.close();
   }
 }

@@ -1,7 +1,7 @@
 // Events of the machine → lines for a reader or JSON objects for a program.
 
 import type { DeviceConfig, GuestExitReason, VmEvent } from "../machine/config.js";
-import { paint, printable, STDERR, STDOUT, say, sayJson } from "./output.js";
+import { remark, STDOUT, say, sayJson } from "./output.js";
 
 /** Takes each event as it happens. */
 export type EventSink = (event: VmEvent) => void;
@@ -110,8 +110,7 @@ export function textSink({ devices, quiet = false }: TextOptions): EventSink {
     if (quiet && isCalm(event)) return;
     const line = describeEvent(event, grants.get("id" in event ? (event.id ?? "") : ""));
     if (line === undefined) return;
-    const text = printable(line).replaceAll("\n", "\n  ");
-    say(STDERR, `${paint(STDERR, styleOf(event), `# ${text}`)}\n`);
+    remark(line, styleOf(event));
   };
 }
 

@@ -40,6 +40,24 @@ export function clearProgress(): void {
   say(STDERR, ERASE_LINE);
 }
 
+/** Whether somebody else's output on this terminal is in the middle of a line. */
+let breaksLine = () => false;
+
+/**
+ * From now on a remark begins a line of its own, where stdout and stderr are a terminal.
+ *
+ * @param breaks whether what others wrote is in the middle of a line, which is ended now
+ */
+export function shareTerminal(breaks: () => boolean): void {
+  if (tty.isatty(STDOUT) && tty.isatty(STDERR)) breaksLine = breaks;
+}
+
+/** Says a line about the VM on stderr: `# text`. */
+export function remark(text: string, style: Style = "dim"): void {
+  const line = `# ${printable(text).replaceAll("\n", "\n  ")}`;
+  say(STDERR, `${breaksLine() ? "\n" : ""}${paint(STDERR, style, line)}\n`);
+}
+
 /** Descriptors that could not be written, each with the first errno. */
 const failures = new Map<number, number>();
 /** What goes on when stdout fails, while that is to be told at once. */
@@ -67,8 +85,7 @@ function fail(fd: number, error: NodeJS.ErrnoException): void {
   const errno = -(error.errno ?? 0);
   if (isFirst) failures.set(fd, errno);
   if (!isFirst || fd !== STDOUT || going === undefined) return;
-  const text = `# cannot write to stdout: ${writeFailure(errno)}; ${going} goes on`;
-  say(STDERR, `${paint(STDERR, "yellow", text)}\n`);
+  remark(`cannot write to stdout: ${writeFailure(errno)}; ${going} goes on`, "yellow");
 }
 
 /**

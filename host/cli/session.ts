@@ -5,7 +5,7 @@ import type { VmConfig } from "../machine/config.js";
 import type { Vm } from "../machine/vm.js";
 import type { ConsoleTerminal } from "./console.js";
 import type { EventSink } from "./events.js";
-import { clearProgress, STDERR, say, showProgress, tellFailures } from "./output.js";
+import { clearProgress, remark, shareTerminal, showProgress, tellFailures } from "./output.js";
 import type { TerminalGuard } from "./terminal-guard.js";
 
 /** What ends a machine from outside; a guest on a terminal gets Ctrl-C as a keystroke instead. */
@@ -22,7 +22,7 @@ class StopSignals {
   constructor(vm: Vm) {
     this.#onSignal = (signal) => {
       if (this.#received !== undefined) {
-        say(STDERR, `# left at once: ${signal} after ${this.#received}\n`);
+        remark(`left at once: ${signal} after ${this.#received}`);
         process.exit(this.status);
       }
       this.#received = signal;
@@ -93,6 +93,8 @@ export async function runSession(config: VmConfig, options: SessionOptions): Pro
   surviveHangUp(leaveAtOnce); // behind what puts a terminal back
   try {
     options.console?.connect(vm);
+    // Both are asked: a line of one of them ends that of the other.
+    shareTerminal(() => [vm.breakLine(), options.console?.breakLine()].includes(true));
     await options.beforeRun?.(vm);
     clearProgress(); // what the guest writes goes past this thread
     const exit = await vm.run();

@@ -121,6 +121,11 @@ export class Vm implements Controlled {
     }
   }
 
+  /** Whether the serial output is in the middle of a line, which counts as ended from now on. */
+  breakLine(): boolean {
+    return this.#parts.serial.breakLine();
+  }
+
   /** Has a device look again at what it was granted: a terminal has another size. */
   wakeDevice(id: string): void {
     this.#parts.devices.wake(id);

@@ -47,9 +47,12 @@ const FIFO_ENABLED = REGISTERS + 11;
 const INPUT_READ = REGISTERS + 12;
 const INPUT_WRITTEN = REGISTERS + 13;
 const LOST = REGISTERS + 14;
+const LAST = REGISTERS + 15;
 const INPUT = 64;
 /** How much shared state a port needs. */
 export const SERIAL_WORDS = INPUT + INPUT_BYTES_MAX;
+
+const NEWLINE = 0x0a;
 
 /** Lost bytes are counted up to what a word holds: more than a guest writes in a day. */
 const LOST_BYTES_MAX = 2 ** 31 - 1;
@@ -86,6 +89,12 @@ export class Serial {
   /** Bytes of output that could not be written anywhere. */
   get lostBytes(): number {
     return Atomics.load(this.#words, LOST);
+  }
+
+  /** Whether the output is in the middle of a line, which counts as ended from now on. */
+  breakLine(): boolean {
+    const last = Atomics.exchange(this.#words, LAST, NEWLINE);
+    return last !== 0 && last !== NEWLINE;
   }
 
   /** A guest's read of register `offset` (0 to 7). */
@@ -206,6 +215,7 @@ export class Serial {
   #output(byte: number): void {
     const { view, address } = this.#out;
     view.setUint8(0, byte);
+    this.#words[LAST] = byte;
     while (write(this.#outFd, address, 1) === -1) {
       const number = errno();
       if (number !== EAGAIN && number !== EINTR) {

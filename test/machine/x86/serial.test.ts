@@ -49,6 +49,16 @@ test("Serial writes each byte to its descriptor, and the transmitter is always e
   assert.is(output(), Buffer.from("hé\n").toString("latin1"));
 });
 
+test("Serial.breakLine() says whether the output is in the middle of a line, once", () => {
+  const { serial, output } = openPort();
+  assert.is(serial.breakLine(), false);
+  for (const byte of Buffer.from("login: ")) serial.write(THR, byte);
+  assert.equal([serial.breakLine(), serial.breakLine()], [true, false]);
+  for (const byte of Buffer.from("x\n")) serial.write(THR, byte);
+  assert.is(serial.breakLine(), false);
+  assert.is(output(), "login: x\n");
+});
+
 test("Serial loses what cannot be written, counts it, and says the first errno once", () => {
   const words = new Int32Array(new SharedArrayBuffer(SERIAL_WORDS * 4));
   const interrupt = new EventFd(checked(eventfd(0, EFD_NONBLOCK), "eventfd", "Cannot test"));
