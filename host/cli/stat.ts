@@ -27,7 +27,7 @@ export async function stat(name: string, { json }: JsonOption): Promise<number> 
   }
   const { pid, state, cpus, memoryBytes, startedAt, transport, seccomp } = status;
   const size = formatSize(Number(memoryBytes));
-  const what = `${state}, process ${pid}, ${cpus} CPUs, ${size}, ${transport}, seccomp ${seccomp}`;
+  const what = `${state}, process ${pid}, ${cpus} ${cpus === 1 ? "CPU" : "CPUs"}, ${size}, ${transport}, seccomp ${seccomp}`;
   say(STDOUT, printable(`${status.name}: ${what}, up ${uptime(startedAt)}\n\n`));
   const rows = devices.map((each) => [
     String(each.id),
