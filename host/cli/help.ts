@@ -50,18 +50,14 @@ export function helpOf(verb: Verb): string {
 
 /** What `bulkhead --help` prints. */
 export function mainHelp(verbs: readonly Verb[]): string {
-  const common: [string, string][] = [
-    ["-V, --version", "show the version"],
-    ["-h, --help", "show this, or the options of a verb"],
-  ];
   return [
     "Usage: bulkhead VERB [options]",
     "A virtual machine monitor whose devices are confined, one process each.",
     "",
-    ...columns([...verbs.map(({ name, summary }) => [name, summary] as const), ...common]),
+    ...columns(verbs.map(({ name, summary }) => [name, summary] as const)),
     "",
     "Example: bulkhead run -k vmlinuz -i initrd.img -d disk.img -p root=/dev/vda1",
-    "More: bulkhead VERB --help, bulkhead man",
+    "More: bulkhead VERB --help, bulkhead man, bulkhead --version",
     "",
   ].join("\n");
 }

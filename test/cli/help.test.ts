@@ -42,7 +42,7 @@ for (const verb of VERBS) {
       assert.is(stderr, "");
       const lines = screen(stdout);
       assert.match(lines[0]!, `Usage: bulkhead ${name} [options]`);
-      assert.ok(lines.some((line) => line.startsWith(`Example: bulkhead ${name}`)));
+      assert.ok(lines.some((line) => `${line} `.startsWith(`Example: bulkhead ${name} `)));
       assert.ok(lines.includes(`More: bulkhead man ${name}`));
       const shown = offered(verb).filter(({ rare }) => rare !== true);
       for (const option of shown.flatMap(namesOf)) {
