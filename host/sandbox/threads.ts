@@ -13,6 +13,10 @@ const SIGACTION_BYTES = 32;
 const SIGSET_BYTES = 8;
 /** Polls of /proc/self/task before a thread counts as one that does not end; each takes 50 µs. */
 const ENDING_POLLS_MAX = 100_000;
+/** Mostly they end at once; where many devices start, those that wait must not keep a processor. */
+const QUICK_POLLS = 20;
+const POLL_MS = 0.5;
+const pause = new Int32Array(new SharedArrayBuffer(4));
 
 /** A thread of this process. */
 interface Thread {
@@ -21,6 +25,21 @@ interface Thread {
   /** Signals that it blocks; bit 0 is signal 1. */
   blocked: bigint;
   sleeps: boolean;
+  /** It sleeps where a thread waits for work, and holds no lock that others will want. */
+  idles: boolean;
+}
+
+/** What a thread of Node's waits for work in. */
+const IDLE = ["epoll_wait", "epoll_pwait", "futex", "ppoll"].map(syscallNumber);
+
+/** Whether a thread that sleeps is in one of those; proc(5) on /proc/PID/task/TID/syscall. */
+function isIdle(entry: string): boolean {
+  try {
+    const line = readFileSync(`/proc/self/task/${entry}/syscall`, "latin1");
+    return IDLE.includes(Number.parseInt(line, 10)); // NaN: "running"
+  } catch {
+    return true; // a kernel without that file: it sleeps, that must do
+  }
 }
 
 /** What /proc says of a thread; nothing if it has just ended. */
@@ -34,7 +53,8 @@ function threadOf(entry: string): Thread[] {
   const field = (name: string) => status.match(new RegExp(`^${name}:\\s+(.*)$`, "m"))?.[1] ?? "";
   const tid = Number(field("NSpid").split("\t").at(-1));
   const sleeps = field("State").startsWith("S");
-  return [{ tid, blocked: BigInt(`0x${field("SigBlk")}`), sleeps }];
+  const idles = sleeps && isIdle(entry);
+  return [{ tid, blocked: BigInt(`0x${field("SigBlk")}`), sleeps, idles }];
 }
 
 function otherThreads(): Thread[] {
@@ -66,8 +86,9 @@ export function resetSignals(): void {
 }
 
 /**
- * Ends all other threads that let a signal through; each must be idle. There is no system call that
- * ends another thread, but a thread ends itself when it calls exit(2), and a signal handler is
+ * Ends all other threads that let a signal through, each once it is idle: one that has just begun
+ * may hold a lock of malloc's, which this thread would wait for for ever. There is no system call
+ * that ends another thread, but a thread ends itself when it calls exit(2), and a signal handler is
  * called with the number of its signal as the first argument. So libc's `syscall` is installed as
  * the handler of the real-time signal whose number is that of exit(2): the thread calls
  * `syscall(SYS_exit, …)`.
@@ -93,10 +114,11 @@ export function endIdleThreads(): number {
     const others = otherThreads();
     const ending = others.filter((thread) => lets(thread, exit));
     if (ending.length === 0 && others.every(({ sleeps }) => sleeps)) return others.length + 1;
-    for (const { tid } of ending) {
+    for (const { tid } of ending.filter(({ idles }) => idles)) {
       if (!told.has(tid)) tgkill(process.pid, tid, exit);
       told.add(tid);
     }
+    if (i >= QUICK_POLLS) Atomics.wait(pause, 0, 0, POLL_MS);
   }
   throw new VmmError("ERR_SANDBOX", "Cannot end idle threads: they did not end");
 }
