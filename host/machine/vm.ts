@@ -306,7 +306,8 @@ async function assemble(
   const starting = Vcpus.start(shared, vcpuData, (errno) => {
     emit({ event: "log", level: "warning", text: lostText(errno) });
   });
-  cleanup.push(() => starting.then((vcpus) => vcpus.close()));
+  const started = starting.catch(() => undefined); // who awaits `starting` hears why it failed
+  cleanup.push(async () => (await started)?.close());
   // Devices and vCPUs take longest to start: what is done until then costs no time.
   if (config.seccomp !== "off") devices.hireWarden();
   const confined = { inline: devices.inline, transport, controlFd: control?.fd };
