@@ -5,7 +5,7 @@ import { closeSync, openSync, readFileSync, readSync } from "node:fs";
 import { BZIMAGE_HEAD_BYTES, isBzImage } from "../boot/bzimage.js";
 import { type BootOptions, planBoot } from "../boot/plan.js";
 import { VmmError } from "../errors.js";
-import { type CpuidEntry, Kvm, type Vm as KvmVm } from "../kvm/kvm.js";
+import { Kvm, type Vm as KvmVm } from "../kvm/kvm.js";
 import type { Proof } from "../sandbox/proof.js";
 import type { GuestExit, Transport, UntimedEvent, VmConfig, VmEvent } from "./config.js";
 import { prepareConfinement } from "./confine.js";
@@ -259,8 +259,8 @@ async function assemble(
   // What devices and their worker use is released behind them, although it is there later.
   const used: Assembly["cleanup"] = [];
   cleanup.push(() => undo(used));
-  const kvm = openKvm(config, used);
-  const controllers = kvm.vm.createInterruptControllers();
+  const { kvm, vm } = openKvm(config, used);
+  const controllers = vm.createInterruptControllers();
   used.push(settled(controllers));
   const socketFiles = control === undefined ? [] : [control.handOver()];
   const devices = new DeviceSet(config, { emit, stop, socketFiles });
@@ -272,10 +272,10 @@ async function assemble(
   const shared = Shared.create(cpuCount);
   const ram = Ram.create(config.memoryBytes);
   used.push(() => ram.close());
-  const mapped = ram.mapInto(kvm.vm);
+  const mapped = ram.mapInto(vm);
   used.push(settled(mapped));
   const transport = config.transport ?? usualTransport(config.kernel);
-  await devices.start({ shared, ram, vm: kvm.vm, cpuCount, transport });
+  await devices.start({ shared, ram, vm, cpuCount, transport });
   const entry = loadKernel(config, { ram, transport });
   const output = SerialOutput.open(config.serialFd, (text) => emit({ event: "serial", text }));
   cleanup.push(() => output.close());
@@ -285,15 +285,17 @@ async function assemble(
   const sci = EventFd.create();
   cleanup.push(() => sci.close());
 
+  const { runBytes } = kvm;
+  const cpuid = kvm.supportedCpuid();
   await controllers;
-  if (transport === "mmio") devices.connectMmio(kvm.vm);
-  kvm.vm.irqfd(interrupt.fd, COM1.gsi);
-  kvm.vm.irqfd(sci.fd, ACPI_SCI_GSI);
+  if (transport === "mmio") devices.connectMmio(vm);
+  vm.irqfd(interrupt.fd, COM1.gsi);
+  vm.irqfd(sci.fd, ACPI_SCI_GSI);
   const vcpuData = {
     cpuCount,
-    vmFd: kvm.vm.fd,
-    runBytes: kvm.runBytes,
-    cpuid: kvm.cpuid,
+    vmFd: vm.fd,
+    runBytes,
+    cpuid,
     shared: shared.buffer,
     deviceCount: config.devices.length,
     transport,
@@ -329,9 +331,8 @@ function settled(asked: Promise<void>): () => Promise<void> {
 }
 
 interface OpenKvm {
+  kvm: Kvm;
   vm: KvmVm;
-  runBytes: number;
-  cpuid: CpuidEntry[];
 }
 
 function openKvm(config: VmConfig, cleanup: Assembly["cleanup"]): OpenKvm {
@@ -344,7 +345,7 @@ function openKvm(config: VmConfig, cleanup: Assembly["cleanup"]): OpenKvm {
   }
   const vm = kvm.createVm();
   cleanup.push(() => vm.close());
-  return { vm, runBytes: kvm.runBytes, cpuid: kvm.supportedCpuid() };
+  return { kvm, vm };
 }
 
 /** Reads `path` whole, or names what it is to the user. */
