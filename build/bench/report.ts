@@ -108,7 +108,8 @@ export function markdown(results: Results): string {
   const [least, most] = [Math.min(...loads).toFixed(1), Math.max(...loads).toFixed(1)];
   return [
     BEGIN,
-    `\`npm run bench\` on ${days(results)}, side by side, medians of five rounds or more.`,
+    `\`npm run bench\` on ${days(results)}, side by side, medians of five rounds or more; what`,
+    "each section takes says `npm run bench -- --help`.",
     `${about.join("; ")}; load that others made, before each section: ${least} to ${most}.`,
     "",
     `![Bulkhead's speed beside the other's, row by row](${CHART})`,
