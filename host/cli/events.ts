@@ -1,6 +1,7 @@
 // Events of the machine → lines for a reader or JSON objects for a program.
 
 import type { DeviceConfig, GuestExitReason, VmEvent } from "../machine/config.js";
+import { plural } from "./figures.js";
 import { remark, STDOUT, say, sayJson } from "./output.js";
 
 /** Takes each event as it happens. */
@@ -17,10 +18,6 @@ const ENDINGS: Readonly<Record<GuestExitReason, string>> = {
   "internal-error": "the guest crashed: KVM could not go on",
   "device-failed": "a device failed for good",
 };
-
-function plural(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? "" : "s"}`;
-}
 
 /** What a device was granted: `image=disk.img (file, read, write)`. */
 function grantedText(grants: DeviceConfig["grants"]): string {

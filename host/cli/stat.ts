@@ -3,7 +3,7 @@
 import { percentileUs } from "../machine/latency.js";
 import type { JsonOption } from "./control.js";
 import { ControlClient } from "./control-client.js";
-import { bytes, count, duration, uptime } from "./figures.js";
+import { bytes, count, duration, plural, uptime } from "./figures.js";
 import { printable, STDOUT, say, sayJson } from "./output.js";
 import { formatSize } from "./size.js";
 import { table } from "./table.js";
@@ -27,7 +27,8 @@ export async function stat(name: string, { json }: JsonOption): Promise<number> 
   }
   const { pid, state, cpus, memoryBytes, startedAt, transport, seccomp } = status;
   const size = formatSize(Number(memoryBytes));
-  const what = `${state}, process ${pid}, ${cpus} ${cpus === 1 ? "CPU" : "CPUs"}, ${size}, ${transport}, seccomp ${seccomp}`;
+  const machine = `${plural(cpus, "CPU")}, ${size}, ${transport}`;
+  const what = `${state}, process ${pid}, ${machine}, seccomp ${seccomp}`;
   say(STDOUT, printable(`${status.name}: ${what}, up ${uptime(startedAt)}\n\n`));
   const rows = devices.map((each) => [
     String(each.id),

@@ -275,7 +275,6 @@ async function assemble(
   const sci = EventFd.create();
   cleanup.push(() => sci.close());
 
-  const { runBytes } = kvm;
   const cpuid = kvm.supportedCpuid();
   await controllers;
   if (transport === "mmio") devices.connectMmio(vm);
@@ -284,7 +283,7 @@ async function assemble(
   const vcpuData = {
     cpuCount,
     vmFd: vm.fd,
-    runBytes,
+    runBytes: kvm.runBytes,
     cpuid,
     shared: shared.buffer,
     deviceCount: config.devices.length,
