@@ -26,7 +26,7 @@ export interface FioSettings {
 }
 
 const PARAMETERS = "console=ttyS0 quiet oops=panic panic=-1";
-const DISK = "40M";
+const DISK = "16M";
 /** Boots that write, of each format. */
 const CYCLES = 2;
 /** Processes of the disk that are killed in each of them. */
