@@ -30,7 +30,8 @@ import {
 
 const MIB = 1024 * 1024;
 const KILLS = Number(process.env.BULKHEAD_TEST_KILLS ?? 20);
-const KILL_DELAY_MS_MAX = 25;
+/** Within that time a device is killed; twice the time after one that had not answered anything. */
+const KILL_DELAY_MS = 25;
 const SECTORS = (8 * MIB) / 512;
 /** Features of the driver: it can flush. */
 const FEATURES = 1n << 9n;
@@ -154,10 +155,13 @@ for (const [name, options] of [
       const image = create({ bytes: SECTORS * 512, options: [...options], backing });
       const expectation = new Expectation(contentsOf(image));
       let answers = 0;
+      let delayMs = KILL_DELAY_MS;
       for (let kill = 0; kill < KILLS; kill++) {
         const device = await start(image, "qcow2", base);
-        const dies = sleep(random.below(KILL_DELAY_MS_MAX)).then(() => device.process.kill());
-        answers += await load(device, random, expectation);
+        const dies = sleep(random.below(delayMs)).then(() => device.process.kill());
+        const count = await load(device, random, expectation);
+        if (count === 0) delayMs *= 2;
+        answers += count;
         await dies;
         await device.close();
         const { corruptions, errors } = check(image);
