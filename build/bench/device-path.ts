@@ -17,20 +17,8 @@ import { hasCoreToSpare } from "../../host/machine/epoll.js";
 import { ConfinedDisk } from "./confined-disk.js";
 import { BenchRam, DiskDriver, type Workload } from "./disk-driver.js";
 import { median } from "./processes.js";
+import type { Row } from "./rows.js";
 import { DAEMON, startDaemon, VhostUserDisk } from "./vhost-user.js";
-
-/** One line of a result. */
-export interface Row {
-  name: string;
-  unit: "IOPS" | "MB/s";
-  /** Medians of all rounds; of the ratios, too. */
-  ours: number;
-  theirs: number | undefined;
-  /** ours / theirs */
-  ratio: number | undefined;
-  /** What is aimed at. */
-  target: number;
-}
 
 export interface DevicePathOptions {
   rounds?: number;

@@ -4,7 +4,7 @@
 import { once } from "node:events";
 import { bulkheadCommand, medians, qemuCommand } from "./commands.js";
 import { type Member, type Memory, memoryOf, start, total } from "./processes.js";
-import { type Row, rowOf } from "./row.js";
+import { type Row, rowOf } from "./rows.js";
 import { firstByteMs, type StartOptions } from "./start.js";
 
 const COUNTS = [1, 2, 4, 8, 16, 32] as const;

@@ -15,6 +15,12 @@ export interface Row {
   target?: string | number | undefined;
 }
 
+/** A row of our number, and of theirs where there is one; the ratio follows from them. */
+export function rowOf(name: string, unit: string, values: (number | undefined)[]): Row {
+  const [ours = Number.NaN, theirs] = values;
+  return theirs === undefined ? { name, unit, ours } : { name, unit, ours, theirs };
+}
+
 /** A target that can be computed with. */
 export interface Target {
   /** Whether more is better. */

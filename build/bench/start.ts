@@ -3,7 +3,7 @@
 
 import { bulkheadCommand, medians, qemuCommand } from "./commands.js";
 import { time } from "./processes.js";
-import { type Row, rowOf } from "./row.js";
+import { type Row, rowOf } from "./rows.js";
 
 export interface StartOptions {
   /** A kernel whose first instructions write to the serial port, and that leaves (first-light). */
