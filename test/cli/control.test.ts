@@ -99,7 +99,7 @@ control("a name that is nearly one gets told which it is", () => {
 
 control("stat shows what each device has done", () => {
   const lines = ok("stat", "web").split("\n");
-  assert.match(lines[0]!, /^web: running, process \d+, 1 CPUs, 256M, mmio, seccomp enforce, up \d/);
+  assert.match(lines[0]!, /^web: running, process \d+, 1 CPU, 256M, mmio, seccomp enforce, up \d/);
   assert.match(lines[2]!, /^DEVICE +STATE +REQUESTS +TO +FROM +P50 +P99 +KICKS +RESTARTS$/);
   assert.match(
     lines[3]!,
