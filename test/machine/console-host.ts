@@ -102,7 +102,7 @@ async function talk(guest: GuestConsole, name: string, peer: Peer): Promise<void
 
 /** The device's process dies, and its guest goes on typing. */
 async function kill(guest: GuestConsole): Promise<void> {
-  const confined = /^# console0: confined in process (\d+):/gm;
+  const confined = /^# console0: .* process (\d+): /gm;
   const pid = said(guest, confined);
   process.kill(Number(pid), "SIGKILL");
   say(`guest ${await ask(guest, "goes", "echo on")}`);

@@ -17,7 +17,9 @@ const SILENT_MS = 400_000;
 
 /** What a terminal is told beside text: colours, positions, modes. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: an escape sequence starts with one
-const ESCAPES = /\u001b(?:\[[0-9;?]*[A-Za-z]|[=>])|\r/g;
+const ESCAPES = /\u001b(?:\[[0-9;?]*[A-Za-z]|[=>])/g;
+/** Back to the start of a line, for what is written over it, as a shell does at a new size. */
+const RETURNS = /\r(?=[^\r\n])/g;
 
 /** A kernel that is alive says so when somebody waits for a disk (khungtaskd). */
 const HUNG_TASK = /INFO: task .* blocked for more than/;
@@ -107,9 +109,9 @@ export class GuestConsole {
     return emulatorSymptom({ status: this.#status ?? 137, output: this.text, seconds });
   }
 
-  /** The text without what only a terminal understands. */
+  /** The text without what only a terminal understands; what is written over has its own line. */
   get plain(): string {
-    return this.text.replaceAll(ESCAPES, "");
+    return this.text.replaceAll(ESCAPES, "").replaceAll(RETURNS, "\n").replaceAll("\r", "");
   }
 
   type(line: string): void {
