@@ -75,8 +75,11 @@ flaky() {
 
 # Waits for the events of "Hi" and Enter, which the host types when it reads that it may.
 keyboard() {
-  echo "guest: keyboard $(cat /sys/class/input/event0/device/name)"
-  exec 4</dev/input/event0
+  # The power button is an input device, too.
+  name=$(grep -l Bulkhead /sys/class/input/event*/device/name)
+  event=${name#/sys/class/input/}
+  echo "guest: keyboard $(cat "$name")"
+  exec 4<"/dev/input/${event%%/*}"
   echo "guest: keyboard listens"
   timeout 60 head -c $((14 * 24)) <&4 >/events
   exec 4<&-
