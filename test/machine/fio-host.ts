@@ -26,14 +26,14 @@ export interface FioSettings {
 }
 
 const PARAMETERS = "console=ttyS0 quiet oops=panic panic=-1";
-const DISK = "16M";
+const DISK = "32M";
 /** Boots that write, of each format. */
 const CYCLES = 2;
 /** Processes of the disk that are killed in each of them. */
 const KILLS = 2;
 /** Within that time of the guest's last word, a process is killed. */
-const KILL_DELAY_MS_MAX = 1500;
-const GONE_POLL_MS = 20;
+const KILL_DELAY_MS_MAX = 800;
+const POLL_MS = 20;
 
 function say(text: string): void {
   console.log(`host: ${text}`);
@@ -46,20 +46,28 @@ function anyTime(): Promise<void> {
 /** What bulkhead says of a process of the disk, the second device. */
 const CONFINED = /blk1: .*\bprocess (\d+)/;
 
+/** Processes of the disk that took the place of one that was killed. */
+function successors({ text }: GuestConsole): string[] {
+  return [...text.matchAll(/blk1: started again in process (\d+)/g)].map(([, pid = ""]) => pid);
+}
+
 /** Kills the process of the disk, again when there is another. */
 async function killDevices(guest: GuestConsole, first: string): Promise<void> {
-  let pid = first;
+  let hasEnded = false;
+  void guest.exit.then(() => (hasEnded = true));
   for (let kill = 0; kill < KILLS; kill++) {
     await anyTime();
-    process.kill(Number(pid), "SIGKILL");
-    [, pid = ""] = await guest.expect(/blk1: started again in process (\d+)/);
+    process.kill(Number(successors(guest).at(-1) ?? first), "SIGKILL");
+    while (successors(guest).length <= kill) {
+      if (hasEnded) throw new Error("the guest ended before its disk was there again");
+      await sleep(POLL_MS);
+    }
   }
-  say(`killed ${KILLS} processes of the disk`);
 }
 
 /** Waits until a process that was killed holds no lock any more. */
 async function gone(pid: string): Promise<void> {
-  while (fs.existsSync(`/proc/${pid}`)) await sleep(GONE_POLL_MS);
+  while (fs.existsSync(`/proc/${pid}`)) await sleep(POLL_MS);
 }
 
 async function expectDone(guest: GuestConsole, what: string): Promise<void> {
@@ -68,18 +76,21 @@ async function expectDone(guest: GuestConsole, what: string): Promise<void> {
   if (status !== "0") throw new Error(`fio: ${what}`);
 }
 
-/** Lets the guest write with seed `write`, and ends it in the middle of more. */
-async function writeAndDie(guest: GuestConsole, write: number, pid: string): Promise<void> {
-  await guest.expect(new RegExp(`^guest: writes ${write}`, "m"));
-  await killDevices(guest, pid);
+async function written(guest: GuestConsole, write: number): Promise<void> {
   await expectDone(guest, `wrote ${write}`);
   await expectDone(guest, `verified ${write}`);
   await guest.expect(/^guest: goes on/m);
+}
+
+/** Lets the guest write with seed `write`, and ends it in the middle of more. */
+async function writeAndDie(guest: GuestConsole, write: number, pid: string): Promise<void> {
+  await guest.expect(new RegExp(`^guest: writes ${write}`, "m"));
+  await Promise.all([killDevices(guest, pid), written(guest, write)]);
+  say(`killed ${KILLS} processes of the disk`);
   await anyTime();
-  const pids = [...guest.text.matchAll(/blk1: started again in process (\d+)/g)];
   guest.kill();
   say(`killed the VM after ${guest.seconds} s: ${await guest.exit}`);
-  await gone(pids.at(-1)![1]!);
+  await gone(successors(guest).at(-1)!);
 }
 
 /** What the emulator did to a guest: that a device was killed is no complaint here. */

@@ -40,7 +40,7 @@ job() {
 checked() {
   seed=$1
   shift
-  job checked --offset="$((seed % 2 * 6))m" --size=6m --randseed="$seed" --verify=crc32c \
+  job checked --offset="$((seed % 2 * 12))m" --size=12m --randseed="$seed" --verify=crc32c \
     --verify_fatal=1 --verify_state_save=0 "$@"
 }
 
@@ -58,7 +58,7 @@ if [ -n "$write" ]; then
   checked "$write" --verify_only
   echo "guest: verified $write: $?"
   echo "guest: goes on"
-  job restless --offset=12m --size=4m --time_based --runtime=600 --fsync=16
+  job restless --offset=24m --size=4m --time_based --runtime=600 --fsync=16
   echo "guest: was not killed"
 fi
 echo "guest: done"

@@ -73,8 +73,7 @@ const CHECK = ["qemu-img check: good"];
 function expected(format: string): string[] {
   const check = format === "qcow2" ? CHECK : [];
   const writes = (cycle: number) => [
-    ...DISK,
-    ...[`wrote ${cycle}: 0`, `verified ${cycle}: 0`, "killed the VM: 137"],
+    ...[`wrote ${cycle}: 0`, `verified ${cycle}: 0`, ...DISK, "killed the VM: 137"],
     ...check,
   ];
   return [
