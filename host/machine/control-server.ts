@@ -18,6 +18,12 @@ export const REQUEST_CHARACTERS_MAX = 4096;
  */
 const IDLE_MS_MAX = 60_000;
 
+/**
+ * A client that was told all, and why, may still be saying something. Were its connection closed
+ * under it, its write would fail before it has read why (EPIPE); no client keeps its place longer.
+ */
+const PARTING_MS_MAX = 1_000;
+
 const ROOT = 0;
 const HTTP_REQUEST = /^GET (\S+) HTTP\/1\.[01]$/;
 
@@ -49,6 +55,14 @@ function say(socket: Socket, text: string): Promise<void> {
       resolve();
     });
   });
+}
+
+/** Ends a conversation in which all is said; what the client still says is dropped. */
+function partWith(socket: Socket): void {
+  socket.end();
+  socket.resume();
+  const timer = setTimeout(() => socket.destroy(), PARTING_MS_MAX);
+  socket.once("close", () => clearTimeout(timer));
 }
 
 /** The descriptor of a connection. */
@@ -84,7 +98,7 @@ export class ControlServer {
     socket.setEncoding("utf8");
     void this.#serve(socket)
       .catch(() => {})
-      .then(() => socket.destroy());
+      .then(() => partWith(socket));
   }
 
   /** Talks until the client has said everything; it is heard no further while it is answered. */
@@ -95,7 +109,8 @@ export class ControlServer {
     }
     let rest = "";
     let httpPath: string | undefined;
-    for await (const text of socket as AsyncIterable<string>) {
+    const texts = socket.iterator({ destroyOnReturn: false }) as AsyncIterable<string>;
+    for await (const text of texts) {
       const lines = (rest + text).split("\n");
       rest = lines.pop() ?? "";
       for (const line of lines.map((each) => each.replace(/\r$/, ""))) {

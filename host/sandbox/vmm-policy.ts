@@ -131,7 +131,7 @@ function descriptorRules(): Rule[] {
     allow("close", "descriptors are given back"),
     allow("setsockopt", "room for messages in the socket of a new device", ...sendBuffer),
     allow("getsockopt", "is there enough of it?", ...sendBuffer),
-    allow("shutdown", "the warden has ended, and so does the talk to it", is(1, SHUT_WR)),
+    allow("shutdown", "all is said to a client of the control socket", is(1, SHUT_WR)),
     allow("fsync", "Node ends: what was said is written", oneOf(0, [1, 2])),
     allow("fstat", "are stdin, stdout and stderr what they were, when Node ends?"),
     allow("newfstatat", "fstat(3) of a C library that knows no better", is(3, FCNTL.AT_EMPTY_PATH)),

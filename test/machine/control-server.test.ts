@@ -11,7 +11,7 @@ import * as assert from "uvu/assert";
 import { VmmError } from "../../host/errors.js";
 import { answerTo, type Controlled } from "../../host/machine/control.js";
 import { controlDirectories, makeControlDirectory } from "../../host/machine/control-path.js";
-import { ControlServer } from "../../host/machine/control-server.js";
+import { ControlServer, REQUEST_CHARACTERS_MAX } from "../../host/machine/control-server.js";
 import { listenAt } from "../../host/sandbox/unix-socket.js";
 import { RawClient } from "../support/control.js";
 import { skip } from "../support/skip.js";
@@ -43,40 +43,55 @@ const vm: Controlled = {
   stop: () => {},
 };
 
-function serve(name: string, idleMsMax?: number): { file: string; server: ControlServer } {
+const servers: ControlServer[] = [];
+test.after.each(async () => {
+  for (const server of servers.splice(0)) await server.close();
+});
+
+/** The path of a socket that answers. */
+function serve(name: string, idleMsMax?: number): string {
   const file = path.join(scratch, name);
   const { fd } = listenAt({ path: file, fault: (cause) => new Error(cause) }, 1);
-  return { file, server: new ControlServer(fd, vm, idleMsMax) };
+  servers.push(new ControlServer(fd, vm, idleMsMax));
+  return file;
 }
 
 test("a client that has sent half a request, and no more, is let go", async () => {
-  const { file, server } = serve("half", 100);
+  const file = serve("half", 100);
   const client = await RawClient.connect(file);
   client.say('{"request":"sta');
   await client.closed;
   assert.is(client.text, "");
-  await server.close();
 });
 
 test("a client that does not read its answers is let go, and they are kept no longer", async () => {
-  const { file, server } = serve("deaf", 200);
+  const file = serve("deaf", 200);
   const client = await RawClient.connect(file);
   client.socket.pause();
   const gone = new Promise<void>((resolve) => client.socket.once("error", () => resolve()));
   const flood = setInterval(() => client.say('{"request":"metrics"}\n'.repeat(1000)), 1);
   await gone;
   clearInterval(flood);
-  await server.close();
+});
+
+test("a client that goes on after it was told all is heard no further, and let go", async () => {
+  const client = await RawClient.connect(serve("chatty"));
+  const flood = setInterval(() => client.say("x".repeat(REQUEST_CHARACTERS_MAX)), 1);
+  await client.closed;
+  clearInterval(flood);
+  assert.is(client.text.match(/ERR_TOO_LONG/g)?.length, 1);
 });
 
 test("another user is refused, even where the socket's file lets everybody in", async () => {
   if (process.getuid?.() !== 0) return skip("not root: nobody else can be had");
-  const { file, server } = serve("others");
+  const file = serve("others");
   chmodSync(scratch, 0o755);
   chmodSync(file, 0o666);
+  // It speaks when it was refused already, and hears only then: what it says must not fail.
   const script = `
-    const socket = require("net").connect(process.argv[1], () => socket.write(process.argv[2]));
-    socket.once("data", (text) => { process.stdout.write(text); socket.destroy(); });`;
+    const [, file, request] = process.argv;
+    const socket = require("net").connect(file, () => setTimeout(say, 200));
+    const say = () => socket.write(request, () => socket.pipe(process.stdout));`;
   const say = ["-e", script, file, '{"request":"status"}\n'];
   const [uid, gid, cwd] = [65534, 65534, "/"];
   const child = spawn(process.execPath, say, {
@@ -87,9 +102,9 @@ test("another user is refused, even where the socket's file lets everybody in", 
   });
   let text = "";
   child.stdout.setEncoding("utf8").on("data", (more: string) => (text += more));
-  await once(child, "close");
+  const [status] = await once(child, "close");
+  assert.is(status, 0);
   assert.match(text, /"code":"ERR_DENIED","message":"user 65534 may not control this VM"/);
-  await server.close();
 });
 
 test("what goes wrong in a request is its answer, and the server goes on", async () => {
