@@ -9,6 +9,7 @@ import { Epoll } from "../../host/machine/epoll.js";
 import { EventFd } from "../../host/machine/eventfd.js";
 import { IoDevice, type IoHost } from "../../host/machine/io-device.js";
 import type { IoReport } from "../../host/machine/io-worker.js";
+import { Lookout } from "../../host/machine/lookout.js";
 import { MEMORY } from "../../host/machine/mailbox.js";
 import { Shared } from "../../host/machine/shared.js";
 import { resolveGrants } from "../../host/sandbox/grants.js";
@@ -42,14 +43,15 @@ export interface ConfinedDiskOptions {
 export class ConfinedDisk implements DiskPath {
   readonly pid: number;
   readonly #process: DeviceProcess;
-  readonly #epoll: Epoll;
+  readonly #epoll = new Epoll();
+  readonly #lookout: Lookout;
   readonly #doorbells: EventFd[];
   readonly #interrupt = EventFd.create();
   readonly #device: IoDevice;
   #isReady = false;
 
   constructor({ ram, image, features, looks }: ConfinedDiskOptions) {
-    this.#epoll = new Epoll({ looks });
+    this.#lookout = new Lookout(this.#epoll, { looks });
     const { manifest } = inspectModule(readFileSync(BLK));
     const source = { kind: "file", what: image, rights: ["read", "write"] } as const;
     const grants = resolveGrants(manifest, { image: { ...source, rights: ["read", "write"] } });
@@ -63,7 +65,7 @@ export class ConfinedDisk implements DiskPath {
       ...{ type: "attach-process", device: 0, socketFd, pid: this.pid },
       seccomp: "enforce",
     });
-    while (!this.#isReady) this.#epoll.wait();
+    while (!this.#isReady) this.#lookout.wait();
     this.#device.obey("approve");
     this.#negotiate(features);
   }
@@ -72,6 +74,7 @@ export class ConfinedDisk implements DiskPath {
     const { address: hva, view } = ram.mapping;
     const host: IoHost = {
       epoll: this.#epoll,
+      lookout: this.#lookout,
       memory: new GuestMemory([{ gpa: RAM_GPA, hva, bytes: RAM_BYTES, buffer: view.buffer }]),
       shared: Shared.create(1),
       counters: createCounters(1),
@@ -119,7 +122,7 @@ export class ConfinedDisk implements DiskPath {
   }
 
   wait(): void {
-    this.#epoll.wait();
+    this.#lookout.wait();
   }
 
   close(): void {

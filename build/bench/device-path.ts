@@ -13,7 +13,7 @@ import os from "node:os";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
 import { sayJson } from "../../host/cli/output.js";
-import { hasCoreToSpare } from "../../host/machine/epoll.js";
+import { hasCoreToSpare } from "../../host/machine/lookout.js";
 import { ConfinedDisk } from "./confined-disk.js";
 import { BenchRam, DiskDriver, type Workload } from "./disk-driver.js";
 import { median } from "./processes.js";

@@ -72,7 +72,7 @@ class Device {
     this.#epoll.add(this.#process.socketFd, EPOLLIN, () => {
       if (!denials.introduce(this.#process.socketFd)) this.#link.onReadable();
     });
-    while (Number.isNaN(this.startMs)) this.#epoll.wait();
+    while (Number.isNaN(this.startMs)) this.#epoll.serve();
   }
 
   #fail(reason: string): never {
@@ -87,7 +87,7 @@ class Device {
     let bytes = 0;
     this.#driver.kick(queue!);
     while (performance.now() - begin < seconds * 1000) {
-      this.#epoll.wait();
+      this.#epoll.serve();
       bytes += this.#offerAgain(queue!);
       this.#driver.kick(queue!);
     }

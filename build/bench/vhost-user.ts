@@ -153,7 +153,7 @@ export class VhostUserDisk implements DiskPath {
   }
 
   wait(): void {
-    if (!this.#polls) this.#epoll.wait();
+    if (!this.#polls) this.#epoll.serve();
   }
 
   close(): void {

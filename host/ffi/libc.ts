@@ -115,6 +115,7 @@ export const prctl = define<[option: N, a: N, b: N, c: N, d: N]>(
 export const clock_gettime = define<[clockid: N, timespec: N]>(
   "int clock_gettime(int clockid, uintptr_t tp)",
 );
+export const sched_yield = define<[]>("int sched_yield()");
 export const gettid = define<[]>("int gettid()");
 export const getppid = define<[]>("int getppid()");
 export const tgkill = define<[tgid: N, tid: N, signal: N]>(

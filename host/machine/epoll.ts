@@ -1,7 +1,6 @@
 // epoll(7) for a thread that does nothing but wait: descriptors are registered with the function
 // that serves them, and one system call tells which are ready.
 
-import os from "node:os";
 import { errnoName, VmmError } from "../errors.js";
 import { checked, close, epoll_create1, epoll_ctl, epoll_wait, errno } from "../ffi/libc.js";
 import { Mapping } from "../ffi/memory.js";
@@ -26,52 +25,12 @@ const EVENT_BYTES = 12;
 /** Events of one wait; more are delivered by the next one. */
 const EVENTS_MAX = 64;
 
-/**
- * What comes later than this is slept for. To be woken costs the waker an interrupt of another
- * processor and the sleeper what that takes, some 10 µs each in a virtual machine; a device needs
- * less than that for a block of its image.
- */
-export const LOOK_MS_MAX = 0.05;
-
-/**
- * Times to sleep after looking in vain, at most; twice as often after each time. Where this thread
- * shares a core with whom it waits for, it keeps it from working, and cannot know but by this.
- */
-const SLEEPS_MAX = 256;
-
-/** Threads of a busy VM besides its vCPUs: the I/O worker, and a device. */
-const OTHER_THREADS = 2;
-
-/** Whether a VM with `cpuCount` vCPUs leaves this machine a core that may be used for looking. */
-export function hasCoreToSpare(cpuCount: number): boolean {
-  return os.availableParallelism() >= cpuCount + OTHER_THREADS;
-}
-
 type Handler = (events: number) => void;
-
-export interface EpollOptions {
-  /** Look for a moment before sleeping, as long as that pays: it takes a core. */
-  looks?: boolean;
-  /** Milliseconds of a clock, other than this machine's. */
-  now?: () => number;
-}
 
 export class Epoll {
   readonly #fd = checked(epoll_create1(EPOLL_CLOEXEC), "epoll_create1", "Cannot wait for events");
   readonly #handlers = new Map<number, Handler>();
   readonly #events = Mapping.anonymous(EVENT_BYTES * (EVENTS_MAX + 1));
-  readonly #looks: boolean;
-  readonly #now: () => number;
-  /** What was slept for came at once: so may the next, and then it need not be slept for. */
-  #isClose = false;
-  /** Times to sleep before it looks again, and after the next time that it looks in vain. */
-  #sleepsLeft = 0;
-  #sleeps = 1;
-
-  constructor({ looks = false, now = () => performance.now() }: EpollOptions = {}) {
-    this.#looks = looks;
-    this.#now = now;
-  }
 
   /** Calls `handler` whenever `fd` has one of `events`. */
   add(fd: number, events: number, handler: Handler): void {
@@ -90,49 +49,31 @@ export class Epoll {
   }
 
   /**
-   * Blocks until something is ready, and serves it; or until `timeoutMs` are over, -1 for never.
+   * Waits until something is ready, or until `timeoutMs` are over, -1 for never; returns for how
+   * many descriptors dispatch() has something to do.
    */
-  wait(timeoutMs = -1): void {
-    const looked = this.#isClose && this.#sleepsLeft === 0 ? this.#look() : 0;
-    this.#serve(looked > 0 ? looked : this.#sleep(timeoutMs));
-  }
-
-  /** Events that come within LOOK_MS_MAX. */
-  #look(): number {
-    const end = this.#now() + LOOK_MS_MAX;
-    let count = this.#ready(0);
-    while (count <= 0 && this.#now() < end) count = this.#ready(0);
-    const isVain = count <= 0;
-    this.#sleeps = isVain ? Math.min(2 * this.#sleeps, SLEEPS_MAX) : 1;
-    this.#sleepsLeft = isVain ? this.#sleeps : 0;
-    return count;
-  }
-
-  #sleep(timeoutMs: number): number {
-    if (!this.#looks) return this.#ready(timeoutMs);
-    if (this.#sleepsLeft > 0) this.#sleepsLeft -= 1;
-    const begin = this.#now();
-    const count = this.#ready(timeoutMs);
-    this.#isClose = count > 0 && this.#now() - begin < LOOK_MS_MAX;
-    return count;
-  }
-
-  /** How many events there are. */
-  #ready(timeoutMs: number): number {
+  wait(timeoutMs: number): number {
     const count = epoll_wait(this.#fd, this.#events.address, EVENTS_MAX, timeoutMs);
-    if (count === -1 && errno() !== EINTR) {
-      throw new VmmError("ERR_INTERNAL", `epoll_wait: ${errnoName(errno())}`);
-    }
-    return count;
+    if (count !== -1) return count;
+    if (errno() === EINTR) return 0;
+    throw new VmmError("ERR_INTERNAL", `epoll_wait: ${errnoName(errno())}`);
   }
 
-  #serve(count: number): void {
+  /** Calls the handlers of what wait() found. */
+  dispatch(count: number): void {
     const { view } = this.#events;
     for (let i = 0; i < count; i++) {
       const events = view.getUint32(i * EVENT_BYTES, true);
       // A handler of this round may have removed the descriptor.
       this.#handlers.get(view.getUint32(i * EVENT_BYTES + 4, true))?.(events);
     }
+  }
+
+  /** Both; returns for how many descriptors. */
+  serve(timeoutMs = -1): number {
+    const count = this.wait(timeoutMs);
+    this.dispatch(count);
+    return count;
   }
 
   #control(operation: number, fd: number, events: number): void {

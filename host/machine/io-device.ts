@@ -21,6 +21,7 @@ import { EventFd } from "./eventfd.js";
 import { InlineEvents } from "./inline-events.js";
 import type { AttachProcess, IoDeviceData, IoReport, Word } from "./io-worker.js";
 import { pciPlace } from "./layout.js";
+import type { Lookout } from "./lookout.js";
 import type { BusAccess } from "./mailbox.js";
 import type { PciLines } from "./pci-lines.js";
 import type { Shared } from "./shared.js";
@@ -40,6 +41,7 @@ const CONFIG_OVERDUE = `no answer to a write of its config space in ${CONFIG_ANS
 /** What the devices of a VM share. */
 export interface IoHost {
   readonly epoll: Epoll;
+  readonly lookout: Lookout;
   readonly memory: GuestMemory;
   readonly shared: Shared;
   /** Figures of all devices, see counters.ts. */
@@ -98,11 +100,13 @@ export class IoDevice {
       const wires = worker.pci.wires({ place, doorbells: data.notifyFds, ignored });
       this.pci = new PciFunction(this.registers, wires, place);
     }
+    const notify = (queue: number) => this.#notify(queue);
     this.#link = new DeviceLink(this.registers, {
       log,
       ready: (report) => worker.post({ type: "ready", device: index, report }),
       closed: () => this.#detached({ type: "closed" }),
       broken: (reason) => this.#detached({ type: "broken", reason }),
+      looksAt: (queue) => worker.lookout.takes(queue, notify),
     });
     this.#epoll.add(this.#again.fd, EPOLLIN | EPOLLET, () => this.#settle());
     for (const [queue, fd] of data.notifyFds.entries()) {
@@ -165,6 +169,10 @@ export class IoDevice {
 
   #kick(queue: number): void {
     this.#counters.kicked();
+    this.#notify(queue);
+  }
+
+  #notify(queue: number): void {
     this.registers.notify(queue);
     this.#settle();
   }

@@ -16,8 +16,9 @@ import { GuestMemory } from "../virtio/memory.js";
 import { nobody } from "../virtio/window.js";
 import { type Bus, MmioBus } from "./bus.js";
 import type { SeccompMode, Transport } from "./config.js";
-import { EPOLLET, EPOLLIN, Epoll, hasCoreToSpare } from "./epoll.js";
+import { EPOLLET, EPOLLIN, Epoll } from "./epoll.js";
 import { IoDevice, type IoHost } from "./io-device.js";
+import { hasCoreToSpare, Lookout } from "./lookout.js";
 import { MailboxServer } from "./mailbox.js";
 import { PciBus } from "./pci-bus.js";
 import { PciLines } from "./pci-lines.js";
@@ -91,7 +92,8 @@ export type IoReport =
   | { type: "described"; devices: string[][] };
 
 class IoWorker implements IoHost {
-  readonly epoll: Epoll;
+  readonly epoll = new Epoll();
+  readonly lookout: Lookout;
   readonly memory: GuestMemory;
   readonly shared: Shared;
   readonly counters: SharedArrayBuffer;
@@ -104,7 +106,7 @@ class IoWorker implements IoHost {
 
   constructor(data: IoWorkerData, post: (report: IoReport) => void) {
     this.post = post;
-    this.epoll = new Epoll({ looks: hasCoreToSpare(data.cpuCount) });
+    this.lookout = new Lookout(this.epoll, { looks: hasCoreToSpare(data.cpuCount) });
     this.shared = new Shared(data.shared);
     this.counters = data.counters;
     this.shared.ioThread = gettid();
@@ -124,7 +126,7 @@ class IoWorker implements IoHost {
   async run(): Promise<void> {
     await this.#obey();
     while (!this.#stopped) {
-      this.epoll.wait(Math.min(this.#untilWatch(), this.#untilDue()));
+      this.lookout.wait(Math.min(this.#untilWatch(), this.#untilDue()));
       if (this.#accessesWait) this.#serveAccesses();
       if (this.#commandsWait) await this.#obey();
     }

@@ -113,7 +113,7 @@ function threadRules(pid: number): Rule[] {
     allow("rt_sigprocmask", "Node holds signals back while it ends"),
     allow("rt_sigaction", "a signal is no longer handled"),
     allow("restart_syscall", "a timed wait goes on after the process was stopped and continued"),
-    allow("sched_yield", "V8's threads wait for a short time"),
+    allow("sched_yield", "V8's threads, and the I/O worker that looks, wait for a short time"),
     allow("clock_gettime", "clocks, and the processor time of devices"),
     allow("gettimeofday", "the time of day, where the vDSO cannot read the clock source"),
     allow("getpid", "V8 notes its process with each garbage collection"),

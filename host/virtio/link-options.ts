@@ -1,5 +1,7 @@
 // What a link between driver and device tells its owner.
 
+import type { Queue } from "./virtqueue.js";
+
 export interface DeviceLinkOptions {
   log(line: string): void;
   /**
@@ -11,6 +13,8 @@ export interface DeviceLinkOptions {
   closed(): void;
   /** The device lied and the channel was dropped: end the process. The driver was told to reset. */
   broken(reason: string): void;
+  /** Whether the owner looks for further chains in `queue` by itself, and calls kick() for them. */
+  looksAt?(queue: Queue): boolean;
   /** Resets so far; a test begins just before the count wraps around. */
   generation?: number;
   /** Milliseconds of a clock that never goes back, other than this machine's. */

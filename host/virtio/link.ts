@@ -259,7 +259,7 @@ export class DeviceLink implements Backend {
       }
       this.#sendUnsent(queue);
       // BLOCKED: the replies that make room come back here, so there is nothing to notify of.
-      if (popped === BLOCKED || !queue.armNotifications()) return;
+      if (popped === BLOCKED || this.#options.looksAt?.(queue) || !queue.armNotifications()) return;
     }
   }
 

@@ -67,6 +67,8 @@ export class Queue {
   #foundMs = 0;
   #answeredMs = 0;
   #ready = false;
+  /** The driver is to notify of the next chain. */
+  #isArmed = true;
   #indirect = false;
   #eventIdx = false;
   /** Free-running positions: next to take from the available ring, and its end when last read. */
@@ -113,6 +115,7 @@ export class Queue {
     this.#used = 0;
     this.#signalled = 0;
     this.#answeredMs = 0;
+    this.#isArmed = true;
     this.fault = "";
     this.#ready = true;
   }
@@ -297,7 +300,20 @@ export class Queue {
 
   /** The driver need not notify: we are looking. With event index, a past avail_event says so. */
   suppressNotifications(): void {
-    if (!this.#eventIdx) this.#memory.storeIndex(this.device, VIRTQ_USED_F_NO_NOTIFY);
+    if (!this.#isArmed) return;
+    this.#isArmed = false;
+    if (this.#eventIdx) this.#storeAvailEvent(this.#next - 1);
+    else this.#memory.storeIndex(this.device, VIRTQ_USED_F_NO_NOTIFY);
+  }
+
+  #storeAvailEvent(index: number): void {
+    const at = this.device + USED_RING + USED_ELEM_BYTES * this.size;
+    this.#memory.storeIndex(at, index & 0xffff);
+  }
+
+  /** Whether the driver, which need not notify, has made something available. */
+  get hasNews(): boolean {
+    return this.#ready && this.#memory.loadIndex(this.driver + 2) !== this.#next;
   }
 
   /**
@@ -305,9 +321,9 @@ export class Queue {
    * already: it may have come before the driver could see this, so nobody will say so again.
    */
   armNotifications(): boolean {
-    if (this.#eventIdx) {
-      this.#memory.storeIndex(this.device + USED_RING + USED_ELEM_BYTES * this.size, this.#next);
-    } else this.#memory.storeIndex(this.device, 0);
+    this.#isArmed = true;
+    if (this.#eventIdx) this.#storeAvailEvent(this.#next);
+    else this.#memory.storeIndex(this.device, 0);
     return this.#memory.loadIndex(this.driver + 2) !== this.#next;
   }
 }

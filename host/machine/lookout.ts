@@ -1,0 +1,143 @@
+// When a thread that serves events sleeps. To be woken costs the waker an interrupt of another
+// processor and the sleeper what that takes, some 10 µs each in a virtual machine; a device needs
+// less than that for a block of its image. So where the guest leaves a core, the thread looks for
+// a moment before it sleeps, at its descriptors and at the queues themselves: while it does, no
+// driver needs to notify, which spares the guest an exit. Between looks it yields to whoever else
+// may run on that core, above all to the device that it waits for.
+
+import os from "node:os";
+import { sched_yield } from "../ffi/libc.js";
+import type { Queue } from "../virtio/virtqueue.js";
+import type { Epoll } from "./epoll.js";
+
+/** What comes later than this is slept for. */
+export const LOOK_MS_MAX = 0.05;
+
+/**
+ * Times to sleep after looking in vain, at most; twice as often after each time: a guest that is
+ * idle between its requests costs a core ever less.
+ */
+const SLEEPS_MAX = 256;
+/**
+ * Times to sleep after a yield that took longer than a whole look: somebody else uses the core, and
+ * who yields waits for as long as the scheduler lets the other run, some 4 ms. Who is woken waits
+ * far less.
+ */
+const SLEEPS_AWAY = 4096;
+
+/** Whether a VM with `cpuCount` vCPUs leaves this machine a core that may be used for looking. */
+export function hasCoreToSpare(cpuCount: number): boolean {
+  return os.availableParallelism() > cpuCount;
+}
+
+/** Says that a queue has chains which nobody notified of. */
+type Notice = (queue: number) => void;
+
+export interface LookoutOptions {
+  /** Look for a moment before sleeping, as long as that pays. */
+  looks: boolean;
+  /** Milliseconds of a clock, other than this machine's. */
+  now?: () => number;
+}
+
+export class Lookout {
+  readonly #epoll: Epoll;
+  readonly #looks: boolean;
+  readonly #now: () => number;
+  /** Queues whose notifications are off, and who is to be told. */
+  #queues: Queue[] = [];
+  #notices: Notice[] = [];
+  /** What was slept for came at once: so may the next, and then it need not be slept for. */
+  #isClose = false;
+  /** Times to sleep before it looks again, and after the next time that it looks in vain. */
+  #sleepsLeft = 0;
+  #sleeps = 1;
+
+  constructor(epoll: Epoll, { looks, now = () => performance.now() }: LookoutOptions) {
+    this.#epoll = epoll;
+    this.#looks = looks;
+    this.#now = now;
+  }
+
+  /**
+   * Serves what is ready; sleeps for it when nothing is, until `timeoutMs` are over, -1 for never.
+   */
+  wait(timeoutMs = -1): void {
+    if (this.#willLook && this.#look()) return;
+    if (this.#rest()) return;
+    this.#sleep(timeoutMs);
+  }
+
+  /**
+   * Whether `queue` is looked at from now on, until `notice` is called once or its driver is asked
+   * to notify again. If not, that is for the caller to ask.
+   */
+  takes(queue: Queue, notice: Notice): boolean {
+    if (!this.#willLook) return false;
+    if (this.#queues.includes(queue)) return true;
+    this.#queues.push(queue);
+    this.#notices.push(notice);
+    return true;
+  }
+
+  get #willLook(): boolean {
+    return this.#isClose && this.#sleepsLeft === 0;
+  }
+
+  /** Serves what comes within LOOK_MS_MAX; whether anything did. */
+  #look(): boolean {
+    let now = this.#now();
+    const end = now + LOOK_MS_MAX;
+    while (this.#epoll.serve(0) === 0 && !this.#lookAtQueues()) {
+      const before = now;
+      sched_yield();
+      now = this.#now();
+      if (now < end) continue;
+      this.#sleeps = Math.min(2 * this.#sleeps, SLEEPS_MAX);
+      this.#sleepsLeft = now - before > LOOK_MS_MAX ? SLEEPS_AWAY : this.#sleeps;
+      return false;
+    }
+    this.#sleeps = 1;
+    return true;
+  }
+
+  /** Whoever is told takes the queue out of the list, and may put it there again. */
+  #lookAtQueues(): boolean {
+    let found = false;
+    for (let i = this.#queues.length - 1; i >= 0; i -= 1) {
+      if (!this.#queues[i]!.hasNews) continue;
+      const [queue] = this.#queues.splice(i, 1);
+      const [notice] = this.#notices.splice(i, 1);
+      notice!(queue!.index);
+      found = true;
+    }
+    return found;
+  }
+
+  /** Has every driver notify again; whether one made something available meanwhile. */
+  #rest(): boolean {
+    if (this.#queues.length === 0) return false;
+    const [queues, notices] = [this.#queues, this.#notices];
+    this.#queues = [];
+    this.#notices = [];
+    let found = false;
+    for (const [i, queue] of queues.entries()) {
+      if (!queue.ready || !queue.armNotifications()) continue;
+      notices[i]!(queue.index);
+      found = true;
+    }
+    return found;
+  }
+
+  #sleep(timeoutMs: number): void {
+    if (!this.#looks) {
+      this.#epoll.serve(timeoutMs);
+      return;
+    }
+    if (this.#sleepsLeft > 0) this.#sleepsLeft -= 1;
+    const begin = this.#now();
+    const count = this.#epoll.wait(timeoutMs);
+    this.#isClose = count > 0 && this.#now() - begin < LOOK_MS_MAX;
+    this.#epoll.dispatch(count);
+  }
+}
