@@ -48,6 +48,24 @@ const COMMANDER_STARTS_NOTHING: Plugin = {
   },
 };
 
+/** A program has the WebAssembly of the runtime inside, not in files. */
+const WASM_INSIDE: Plugin = {
+  name: "wasm inside",
+  setup: ({ onLoad }) => {
+    onLoad({ filter: /\/host\/runtime\/wasm-code\.ts$/ }, () => {
+      const directory = path.join(ROOT, "dist/host/runtime/assembly");
+      const files = fs.readdirSync(directory).filter((file) => file.endsWith(".wasm"));
+      const codes = files.map((file) => {
+        const code = fs.readFileSync(path.join(directory, file), "base64");
+        return [path.basename(file, ".wasm"), code];
+      });
+      const text = JSON.stringify(Object.fromEntries(codes));
+      const decode = 'new Uint8Array(Buffer.from(codes[name], "base64"))';
+      return { contents: `const codes = ${text};\nexport const wasmCode = (name) => ${decode};` };
+    });
+  },
+};
+
 async function bundle(entries: readonly string[], options: BuildOptions): Promise<void> {
   await build({
     absWorkingDir: ROOT,
@@ -100,10 +118,10 @@ function finish(program: string): void {
 }
 
 fs.rmSync(BUNDLE, { recursive: true, force: true });
-await bundle([IMPORTED], { format: "esm" });
+await bundle([IMPORTED], { format: "esm", plugins: [WASM_INSIDE] });
 await bundle(Object.keys(PROGRAMS), {
   format: "cjs",
-  plugins: [COMMANDER_STARTS_NOTHING],
+  plugins: [COMMANDER_STARTS_NOTHING, WASM_INSIDE],
   charset: "ascii", // so that it is read as it is
   define: { "import.meta.url": "__url" },
   banner: { js: 'const __url = require("node:url").pathToFileURL(__filename).href;' },

@@ -81,6 +81,11 @@ export class Attention {
     this.#at = at;
   }
 
+  /** Where in the memory the generation of the config space is. */
+  get configGenerationAt(): number {
+    return this.#at + CONFIG_GENERATION;
+  }
+
   get #view(): DataView {
     this.#memory.update();
     return this.#memory.view;

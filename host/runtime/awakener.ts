@@ -1,7 +1,7 @@
 // The life of a device that waits for more than messages: sleep, wake it for what has come, go on.
 
 import type { SocketChannel } from "../wire/channel.js";
-import { HEADER_WORDS, IDLE, TYPE } from "../wire/message.js";
+import { HEADER_WORDS, IDLE, TYPE } from "../wire/format.js";
 import type { Attention } from "./attention.js";
 import { CLOCK_MONOTONIC, nanosecondsOf } from "./clock.js";
 import type { Sleeper } from "./sleeper.js";

@@ -23,8 +23,6 @@ import {
   CONFIGURE_BYTES,
   COUNT,
   ENTRY_WORDS,
-  entriesFault,
-  entryAt,
   FLAGS,
   GENERATION,
   HEADER_BYTES,
@@ -35,8 +33,9 @@ import {
   RESET,
   TYPE,
   WAKE,
-} from "../wire/message.js";
-import { ODD } from "./batch.js";
+} from "../wire/format.js";
+import { entriesFault, entryAt } from "../wire/message.js";
+import { ODD } from "./assembly/shared.js";
 import {
   type ConfigWrite,
   claims,
@@ -151,6 +150,27 @@ export class Dispatcher {
     else throw new ProtocolError(`a message of type ${type}`);
   }
 
+  /** Whether messages may be served without this: all requests are answered, and it is active. */
+  get isPlain(): boolean {
+    return this.#active && this.#held === 0 && this.#waiting.count === 0 && !this.busy;
+  }
+
+  /**
+   * Goes on where somebody else has left a batch, as batch() says. Step() then has the rest.
+   *
+   * @returns whether a message is complete, as of step()
+   */
+  resume(how: number): boolean {
+    assert(this.isPlain, "two batches at once");
+    this.#requests.set(this.#device.batch.requests);
+    this.#count = this.#requests[COUNT]!;
+    this.#outbox.generation = this.#requests[GENERATION]!;
+    this.#offerAll();
+    const isComplete = this.#send(this.#adopt(how));
+    this.lookAtConfig();
+    return isComplete;
+  }
+
   /**
    * Tells the device that something it waited for has come; step() then has the replies.
    *
@@ -159,7 +179,7 @@ export class Dispatcher {
   wake(): void {
     assert(!this.busy, "a wake while a batch is being served");
     this.#device.wake();
-    this.#lookAtConfig();
+    this.lookAtConfig();
     this.#offerAll();
   }
 
@@ -179,24 +199,22 @@ export class Dispatcher {
   /** Serves what is left of the batch; true when a message is complete. */
   #serveBatch(): boolean {
     if (this.#next === this.#count) return false;
-    const isComplete = this.#serveRest();
-    this.#lookAtConfig();
+    this.#device.batch.seek(this.#next, this.#place);
+    const isComplete = this.#adopt(this.#device.serveBatch());
+    this.lookAtConfig();
     return isComplete;
   }
 
-  #serveRest(): boolean {
+  /** Takes over the batch as it was left; true when a message is complete. */
+  #adopt(how: number): boolean {
     const { batch } = this.#device;
-    const outbox = this.#outbox;
-    const place = this.#place;
     const queue = this.#requests[QUEUE]!;
-    outbox.queue = queue;
-    batch.seek(this.#next, this.#count, place);
-    const how = this.#device.serveBatch(queue);
+    this.#outbox.queue = queue;
+    this.#outbox.adopt(batch);
     this.#next = batch.next;
-    place.readable = batch.readable;
-    place.bytes = batch.bytes;
-    outbox.adopt(batch);
-    return how === ODD ? this.#settle(queue, batch.written) : outbox.flush();
+    this.#place.readable = batch.readable;
+    this.#place.bytes = batch.bytes;
+    return how === ODD ? this.#settle(queue, batch.written) : this.#outbox.flush();
   }
 
   /** The device returned `written` for the request at `#next`, which is not plain. */
@@ -242,7 +260,7 @@ export class Dispatcher {
   #offer(): boolean {
     if (this.#waiting.count === 0) return false;
     const isComplete = this.#offerRest();
-    this.#lookAtConfig();
+    this.lookAtConfig();
     return isComplete;
   }
 
@@ -277,7 +295,7 @@ export class Dispatcher {
     if (length !== HEADER_BYTES + FEATURES_BYTES) throw new ProtocolError("ACTIVATE of odd size");
     this.#active = true;
     this.#device.activate(0);
-    this.#lookAtConfig();
+    this.lookAtConfig();
   }
 
   #reset(length: number): void {
@@ -286,7 +304,7 @@ export class Dispatcher {
     this.#held = 0;
     this.#waiting.clear();
     this.#device.reset();
-    this.#lookAtConfig();
+    this.lookAtConfig();
   }
 
   /** May come while a chain is still arriving, which then goes on. */
@@ -312,7 +330,7 @@ export class Dispatcher {
   }
 
   /** Looks whether the device changed its config space; after it was called, once or often. */
-  #lookAtConfig(): void {
+  lookAtConfig(): void {
     if (this.#configBytes === 0) return;
     if (this.#device.configGeneration !== this.#configGeneration) this.#configDue = true;
   }
@@ -378,20 +396,4 @@ export class Dispatcher {
     this.payloadBytes = this.#outbox.payloadBytes;
     return true;
   }
-}
-
-/** Text of READY or LOG and the scratch memory that it is sent from. */
-export interface ControlText {
-  type: number;
-  text: string;
-  scratch: Uint8Array;
-  bytesMax: number;
-}
-
-/** Makes a message of text, cut at `bytesMax`; returns the bytes of its payload. */
-export function encodeControl(header: Uint32Array, control: ControlText): number {
-  const { type, text, scratch, bytesMax } = control;
-  header.fill(0);
-  header[TYPE] = type;
-  return new TextEncoder().encodeInto(text, scratch.subarray(0, bytesMax)).written;
 }

@@ -7,17 +7,11 @@ import { Mapping } from "../ffi/memory.js";
 import type { GrantedFd } from "../sandbox/grants.js";
 import type { OptionValue } from "../sandbox/options.js";
 import { type Channel, CLOSED, CONTROL_BYTES_MAX, FULL, NOTHING, SENT } from "../wire/channel.js";
+import { HEADER_BYTES, LOG, PAYLOAD_BYTES_MAX, READY } from "../wire/format.js";
 import { LINES_BURST_MAX } from "../wire/line-log.js";
-import {
-  HEADER_BYTES,
-  LOG,
-  LOG_BYTES_MAX,
-  PAYLOAD_BYTES_MAX,
-  READY,
-  READY_BYTES_MAX,
-} from "../wire/message.js";
+import { encodeControl, LOG_BYTES_MAX, READY_BYTES_MAX } from "../wire/message.js";
 import { type Attention, type Awaitable, awaitableOf } from "./attention.js";
-import { Dispatcher, encodeControl } from "./dispatch.js";
+import { Dispatcher } from "./dispatch.js";
 import type { DeviceInstance } from "./instance.js";
 import { lastWords } from "./last-words.js";
 

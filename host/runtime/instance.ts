@@ -9,7 +9,7 @@ import { checkImports } from "../sandbox/grants.js";
 import { inspectModule, type ModuleFacts } from "../sandbox/manifest.js";
 import type { OptionValue } from "../sandbox/options.js";
 import { signatureOf } from "../sandbox/signatures.js";
-import { CHAIN_BYTES_MAX, PAYLOAD_BYTES_MAX } from "../wire/message.js";
+import { CHAIN_BYTES_MAX, PAYLOAD_BYTES_MAX } from "../wire/format.js";
 import { ATTENTION_BYTES, Attention } from "./attention.js";
 import { Batch } from "./batch.js";
 import { LinearMemory } from "./linear-memory.js";
@@ -76,11 +76,11 @@ export class DeviceInstance {
   #inbox = 0;
   #outbox = 0;
 
-  private constructor(facts: ModuleFacts, instance: WebAssembly.Instance) {
+  private constructor(facts: ModuleFacts, instance: WebAssembly.Instance, batch: Batch) {
     this.facts = facts;
     this.memory = new LinearMemory(instance.exports.memory as WebAssembly.Memory);
     this.#functions = new Forwarder(instance.exports, SIGNATURES);
-    this.batch = new Batch(instance.exports);
+    this.batch = batch;
   }
 
   /**
@@ -88,9 +88,14 @@ export class DeviceInstance {
    *
    * @param module the bytes of a `.wasm` file, not trusted
    * @param worldOf the outside world for a module with these facts
+   * @param batchOf what is to serve its requests, from its exports
    * @throws VmmError ERR_MODULE
    */
-  static create(module: Uint8Array, worldOf: (facts: ModuleFacts) => World): DeviceInstance {
+  static create(
+    module: Uint8Array,
+    worldOf: (facts: ModuleFacts) => World,
+    batchOf = (exports: WebAssembly.Exports) => new Batch(exports),
+  ): DeviceInstance {
     const facts = inspectModule(module);
     checkImports(facts);
     const compiled = compile(module);
@@ -104,7 +109,7 @@ export class DeviceInstance {
       linked[name] = call;
     }
     const instance = instantiate(compiled, linked);
-    const device = new DeviceInstance(facts, instance);
+    const device = new DeviceInstance(facts, instance, batchOf(instance.exports));
     world.attach(instance, device.memory, (line) => device.say(line));
     device.#world = world;
     return device;
@@ -245,12 +250,8 @@ export class DeviceInstance {
    * @returns why it went no further: OVER, FULL or ODD
    * @throws DeviceFault
    */
-  serveBatch(queue: number): number {
-    try {
-      return this.batch.serve(queue, this.#inbox, this.#outbox);
-    } catch (error) {
-      throw trapped("serve", error);
-    }
+  serveBatch(): number {
+    return this.#call("serve", () => this.batch.serve(this.#inbox, this.#outbox));
   }
 
   #findAttention(): Attention {
@@ -291,7 +292,7 @@ export function claims(written: number, capacity: number): DeviceFault {
   return new DeviceFault(`serve: claims ${written} bytes of a capacity of ${capacity}`);
 }
 
-function trapped(entry: string, error: unknown): DeviceFault {
+export function trapped(entry: string, error: unknown): DeviceFault {
   const reason = error instanceof Error ? error.message : String(error);
   return new DeviceFault(`${entry}: ${reason}`, { cause: error });
 }

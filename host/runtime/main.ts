@@ -6,13 +6,16 @@ import { VmmError } from "../errors.js";
 import { _exit } from "../ffi/libc.js";
 import { type DeviceSetup, lockDown, MODULE_FD, SOCKET_FD } from "../sandbox/lockdown.js";
 import { MODULE_BYTES_MAX } from "../sandbox/manifest.js";
-import { CLOSED, SocketChannel } from "../wire/channel.js";
-import { LOG, LOG_BYTES_MAX, PAYLOAD_BYTES_MAX, READY, READY_BYTES_MAX } from "../wire/message.js";
+import { SocketChannel } from "../wire/channel.js";
+import { LOG, READY } from "../wire/format.js";
+import { encodeControl, LOG_BYTES_MAX, READY_BYTES_MAX } from "../wire/message.js";
 import { awaitableOf } from "./attention.js";
 import { Awakener } from "./awakener.js";
-import { Dispatcher, encodeControl, ProtocolError } from "./dispatch.js";
+import { ProtocolError } from "./dispatch.js";
 import { DeviceFault, DeviceInstance } from "./instance.js";
 import { lastWords } from "./last-words.js";
+import { Pump } from "./pump.js";
+import { Service } from "./service.js";
 import { Sleeper } from "./sleeper.js";
 import { STATUS } from "./status.js";
 import { GrantedFiles } from "./wasi_snapshot_preview1.js";
@@ -41,46 +44,30 @@ function sendText(channel: SocketChannel, type: number, text: string): void {
   channel.send();
 }
 
-/** One message from the VMM, and all the messages that answer it. */
-function serveMessage(channel: SocketChannel, dispatcher: Dispatcher): void {
-  channel.scatter(dispatcher.receiveAddress, PAYLOAD_BYTES_MAX);
-  const length = channel.receive();
-  if (length === 0) _exit(STATUS.closed);
-  dispatcher.begin(length);
-  sendAll(channel, dispatcher);
-}
-
-/** Sends what the device has to say until there is no more. */
-function sendAll(channel: SocketChannel, dispatcher: Dispatcher): void {
-  while (dispatcher.step()) {
-    channel.gather(dispatcher.payloadAddress, dispatcher.payloadBytes);
-    if (channel.send() === CLOSED) _exit(STATUS.closed);
-  }
-}
+/** Messages before a look at anything else, for a device that waits for nothing else. */
+const FOR_EVER = 0xffff_ffff;
 
 function run(channel: SocketChannel, setup: DeviceSetup): never {
+  let pump: Pump | undefined;
   const device = DeviceInstance.create(
     readModule(),
     ({ manifest }) => new GrantedFiles(manifest, setup.grants),
+    (exports) => (pump = new Pump(exports)),
   );
-  const headers = { requests: channel.incoming, replies: channel.outgoing };
-  const dispatcher = new Dispatcher(device, headers);
+  const closed = () => _exit(STATUS.closed);
+  const service = new Service(channel, { device, pump: pump!, closed });
   const awaitable = awaitableOf(device.facts.manifest, setup.grants, (index) =>
     device.connectionOf(index),
   );
   device.say = (line) => channel.say(line);
   const report = lockDown(setup, device.facts.imports);
-  dispatcher.start(setup.options);
-  sendAll(channel, dispatcher);
+  service.start(setup.options);
   sendText(channel, READY, JSON.stringify({ ...report, withheld: device.attention.withheld }));
-  if (awaitable === undefined) for (;;) serveMessage(channel, dispatcher);
+  if (awaitable === undefined) for (;;) service.serve(FOR_EVER);
   const sleeper = new Sleeper(SOCKET_FD, awaitable);
   const awakener = new Awakener(channel, device.attention, sleeper);
-  const wake = () => {
-    dispatcher.wake();
-    sendAll(channel, dispatcher);
-  };
-  for (;;) if (awakener.sleep(wake)) serveMessage(channel, dispatcher);
+  const wake = () => service.wake();
+  for (;;) if (awakener.sleep(wake)) service.serve(1);
 }
 
 function statusOf(error: unknown): number {

@@ -4,7 +4,6 @@ import {
   BYTES,
   CAPACITY,
   COUNT,
-  entryAt,
   FLAGS,
   GENERATION,
   ID,
@@ -13,17 +12,10 @@ import {
   QUEUE,
   REPLIES,
   TYPE,
-} from "../wire/message.js";
+} from "../wire/format.js";
+import { entryAt } from "../wire/message.js";
+import { EAGER_BYTES, EAGER_CHAINS } from "./assembly/shared.js";
 import type { Batch } from "./batch.js";
-
-/**
- * A message goes as soon as it has so many replies, or bytes of them, whatever else is in the
- * batch: its receiver takes those, and asks for more, while the rest is being served. With all
- * replies of a full queue in one message, each side would sleep while the other works. Smaller
- * messages cost more than they gain: these are half of 32 requests in flight, or one long read.
- */
-export const EAGER_CHAINS = 16;
-export const EAGER_BYTES = 64 * 1024;
 
 /**
  * The replies in the outbox that are not sent yet. A method that returns true has completed a

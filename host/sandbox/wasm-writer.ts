@@ -17,10 +17,8 @@ export const FUNCREF = 0x70;
 /** Instructions (§5.4), by their names in the text format. */
 export const OP = {
   block: 0x02,
-  loop: 0x03,
   if: 0x04,
   end: 0x0b,
-  br: 0x0c,
   br_if: 0x0d,
   return: 0x0f,
   call: 0x10,
@@ -38,10 +36,8 @@ export const OP = {
   i32_ne: 0x47,
   i32_lt_s: 0x48,
   i32_gt_u: 0x4b,
-  i32_ge_u: 0x4f,
   i64_gt_u: 0x56,
   i32_add: 0x6a,
-  i32_shl: 0x74,
   i64_add: 0x7c,
   i64_shl: 0x86,
   f64_add: 0xa0,

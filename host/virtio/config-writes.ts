@@ -3,7 +3,7 @@
 // the other direction, in as far as it depends on them: which CONFIG counts.
 
 import { Allowance } from "../wire/allowance.js";
-import { CONFIGURE_BYTES } from "../wire/message.js";
+import { CONFIGURE_BYTES } from "../wire/format.js";
 
 /**
  * Places in the config space whose last write is kept for the next device process. Drivers write

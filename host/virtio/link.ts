@@ -4,28 +4,30 @@
 // device process may die at any time: attach() of the next one sends again what the last one owes.
 
 import { type Channel, FULL, NOTHING, SENT } from "../wire/channel.js";
-import { LineLog } from "../wire/line-log.js";
 import {
   ACTIVATE,
   ACTIVATE_BYTES,
   CONFIG,
   CONFIGURE,
   CONFIGURE_BYTES,
-  entriesFault,
   GENERATION,
   HEADER_BYTES,
   IDLE,
   LOG,
-  LOG_BYTES_MAX,
-  printable,
   QUEUE,
   READY,
-  READY_BYTES_MAX,
   REPLIES,
   RESET,
-  reportIn,
   TYPE,
   WAKE,
+} from "../wire/format.js";
+import { LineLog } from "../wire/line-log.js";
+import {
+  entriesFault,
+  LOG_BYTES_MAX,
+  printable,
+  READY_BYTES_MAX,
+  reportIn,
 } from "../wire/message.js";
 import type { Backend } from "./backend.js";
 import { NONE } from "./chains.js";
@@ -51,8 +53,7 @@ export class DeviceLink implements Backend {
   /** The driver set DRIVER_OK, and accepted these features. */
   #active = false;
   #features = 0n;
-  /** What the process attached must hear before any request. */
-  #resetPending = false;
+  #resetPending = false; // what the process attached must hear before any request
   #activatePending = false;
   #wakePending = false;
   /** The process attached has heard of the driver, so only a RESET makes it fresh again. */
@@ -232,10 +233,9 @@ export class DeviceLink implements Backend {
   }
 
   #sendControl(type: number, bytes: number): boolean {
-    const channel = this.#channel!;
-    channel.outgoing.set([type, 0, 0, this.#generation]); // of no queue, and no entries
-    channel.gatherControl(bytes);
-    return this.#sent(channel.send());
+    this.#channel!.outgoing.set([type, 0, 0, this.#generation]); // of no queue, and no entries
+    this.#channel!.gatherControl(bytes);
+    return this.#sent(this.#channel!.send());
   }
 
   /** A process that is gone is noticed by reading; until then nothing is lost. */

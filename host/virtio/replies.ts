@@ -2,7 +2,8 @@
 // move before repliesFault() has found nothing wrong with all of it.
 
 import type { Channel } from "../wire/channel.js";
-import { BYTES, COUNT, entryAt, FLAGS, ID, MORE } from "../wire/message.js";
+import { BYTES, COUNT, FLAGS, ID, MORE } from "../wire/format.js";
+import { entryAt } from "../wire/message.js";
 import type { Chains } from "./chains.js";
 import type { Queue } from "./virtqueue.js";
 

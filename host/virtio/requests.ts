@@ -6,7 +6,6 @@ import {
   BYTES,
   CAPACITY,
   COUNT,
-  entryAt,
   FLAGS,
   ID,
   MORE,
@@ -14,8 +13,8 @@ import {
   QUEUE,
   REQUESTS,
   TYPE,
-  UNANSWERED_BYTES_MAX,
-} from "../wire/message.js";
+} from "../wire/format.js";
+import { entryAt, UNANSWERED_BYTES_MAX } from "../wire/message.js";
 import { type Chains, NONE } from "./chains.js";
 import type { Queue } from "./virtqueue.js";
 

@@ -4,7 +4,7 @@
 // says why.
 
 import { assert } from "../errors.js";
-import { CHAIN_BYTES_MAX } from "../wire/message.js";
+import { CHAIN_BYTES_MAX } from "../wire/format.js";
 import { Chains, NONE, SEGMENTS_IN_FLIGHT_MAX } from "./chains.js";
 import { addressOf, type GuestMemory, NOT_RAM } from "./memory.js";
 import type { Meter } from "./meter.js";

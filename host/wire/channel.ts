@@ -6,14 +6,8 @@ import { assert, errnoName, VmmError } from "../errors.js";
 import { checked, errno, getsockopt, recvmsg, sendmsg, setsockopt } from "../ffi/libc.js";
 import { Mapping } from "../ffi/memory.js";
 import { IOVEC, MSG, MSGHDR, SOL_SOCKET } from "../ffi/socket.js";
-import {
-  HEADER_BYTES,
-  LOG,
-  LOG_BYTES_MAX,
-  PAYLOAD_BYTES_MAX,
-  READY_BYTES_MAX,
-  TYPE,
-} from "./message.js";
+import { HEADER_BYTES, LOG, PAYLOAD_BYTES_MAX, TYPE } from "./format.js";
+import { LOG_BYTES_MAX, READY_BYTES_MAX } from "./message.js";
 
 /** send(): the message is on its way. */
 export const SENT = 1;

@@ -23,6 +23,7 @@ import { SYSCALLS_MAX } from "../../host/sandbox/policy.js";
 import { MEMORY_PAGES_MAX } from "../../host/sandbox/sections.js";
 import { SPIN_CPU_MS_MAX } from "../../host/sandbox/watchdog.js";
 import { CONFIG_ANSWER_MS_MAX } from "../../host/virtio/config-writes.js";
+import * as format from "../../host/wire/format.js";
 import { LINES_BURST_MAX, LINES_PER_SECOND_MAX } from "../../host/wire/line-log.js";
 import * as message from "../../host/wire/message.js";
 import { skip } from "../support/skip.js";
@@ -180,6 +181,7 @@ test("every block of the guide has its kind in its first line, and its end", () 
 /** What the guide may say of, by name. */
 const LIMITS: Readonly<Record<string, unknown>> = {
   ...manifest,
+  ...format,
   ...message,
   CONFIG_ANSWER_MS_MAX,
   DEATHS_MAX,

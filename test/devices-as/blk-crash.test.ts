@@ -10,7 +10,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { inspectModule } from "../../host/sandbox/manifest.js";
 import { resolveOptions } from "../../host/sandbox/options.js";
-import { READY, REPLIES } from "../../host/wire/message.js";
+import { READY, REPLIES } from "../../host/wire/format.js";
 import { ConfinedDevice, endAll } from "../breach/support/confined.js";
 import { note, skip } from "../support/skip.js";
 import { Random, SEED } from "../virtio/random.js";

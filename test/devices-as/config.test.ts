@@ -5,7 +5,7 @@ import * as assert from "uvu/assert";
 import { compileDevice } from "../../host/author/device.js";
 import { GrantedFiles } from "../../host/runtime/wasi_snapshot_preview1.js";
 import { DeviceTrap, type DeviceUnderTest, openDevice } from "../../host/testing/main.js";
-import { CONFIG, REPLIES } from "../../host/wire/message.js";
+import { CONFIG, REPLIES } from "../../host/wire/format.js";
 import { Conversation } from "../runtime/support.js";
 
 interface Parts {

@@ -4,7 +4,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { compileDevice } from "../../host/author/device.js";
 import { GrantedFiles } from "../../host/runtime/wasi_snapshot_preview1.js";
-import { LOG } from "../../host/wire/message.js";
+import { LOG } from "../../host/wire/format.js";
 import { Conversation, pattern } from "../runtime/support.js";
 
 /** Compiles a device whose serve() has the body `serve`. */

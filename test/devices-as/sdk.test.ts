@@ -4,7 +4,7 @@ import { compileDevice } from "../../host/author/device.js";
 import { GrantedFiles } from "../../host/runtime/wasi_snapshot_preview1.js";
 import { NO_FD } from "../../host/sandbox/grants.js";
 import { resolveOptions } from "../../host/sandbox/options.js";
-import { CHAIN_BYTES_MAX } from "../../host/wire/message.js";
+import { CHAIN_BYTES_MAX } from "../../host/wire/format.js";
 import { Conversation, pattern, ScriptedFile } from "../runtime/support.js";
 
 /** Compiles a device whose serve() has the body `serve`. */

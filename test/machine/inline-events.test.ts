@@ -54,10 +54,10 @@ function bench({ hasClock = true, wake = WAKE } = {}) {
 test("InlineEvents wakes a device when what it awaits is ready, once", () => {
   const { event, epoll, wants, channel, end } = bench();
   wants({ interest: readableBit(0) });
-  epoll.wait(0);
+  epoll.serve(0);
   assert.is(channel.attention?.interest, readableBit(0));
   event.signal();
-  for (let i = 0; i < 3; i++) epoll.wait(0);
+  for (let i = 0; i < 3; i++) epoll.serve(0);
   assert.is(channel.attention?.interest, 0);
   assert.is(wants({}), 1);
   end();
@@ -68,7 +68,7 @@ test("InlineEvents wakes a device that awaits the same again", () => {
   event.signal();
   for (let woken = 0; woken < 3; woken++) {
     assert.is(wants({ interest: BOTH }), woken);
-    epoll.wait(0);
+    epoll.serve(0);
   }
   end();
 });
@@ -78,7 +78,7 @@ test("InlineEvents wakes a device again that awaits the same in wake()", () => {
   const { event, epoll, wants, end } = bench({ wake });
   wants({ interest: readableBit(0) });
   event.signal();
-  for (let i = 0; i < 3; i++) epoll.wait(0);
+  for (let i = 0; i < 3; i++) epoll.serve(0);
   assert.is(wants({}), 3);
   end();
 });
@@ -88,9 +88,9 @@ test("InlineEvents forgets what a device awaits no more", () => {
   wants({ interest: readableBit(0) });
   wants({});
   event.signal();
-  epoll.wait(0);
+  epoll.serve(0);
   assert.is(wants({ interest: 0xffff_fefe }), 0); // all that it was not granted
-  epoll.wait(0);
+  epoll.serve(0);
   assert.is(wants({}), 0);
   end();
 });
@@ -102,7 +102,7 @@ test("InlineEvents has requests that wait answered when their device was woken",
   assert.equal(conversation.receive(), []);
   events.update();
   event.signal();
-  epoll.wait(0);
+  epoll.serve(0);
   const [message] = conversation.receive();
   assert.equal(message?.replies, [{ id: 9, bytes: Uint8Array.of(1, 0, 0, 0), flags: 0 }]);
   end();
@@ -144,10 +144,10 @@ test("InlineEvents watches nothing of a device that has trapped", () => {
   const { conversation, event, epoll, events, wants, end } = bench({ wake });
   wants({ interest: readableBit(0), deadline: 1n });
   event.signal();
-  epoll.wait(0);
+  epoll.serve(0);
   assert.is(conversation.lastWords(), "wake: unreachable");
   assert.is(events.restMs(2n), Number.POSITIVE_INFINITY);
-  for (let i = 0; i < 3; i++) epoll.wait(0);
+  for (let i = 0; i < 3; i++) epoll.serve(0);
   events.tick(2n);
   end();
 });

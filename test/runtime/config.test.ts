@@ -3,7 +3,7 @@
 
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { CONFIG, LOG, MORE, READY, REPLIES, TYPE, WAKE } from "../../host/wire/message.js";
+import { CONFIG, LOG, MORE, READY, REPLIES, TYPE, WAKE } from "../../host/wire/format.js";
 import { Conversation, type Message, manifest, moduleWith, pattern } from "./support.js";
 
 /** Eight bytes of config space at 96; what the driver writes goes there, and byte 103 counts it. */

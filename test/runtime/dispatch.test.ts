@@ -1,8 +1,8 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { EAGER_BYTES, EAGER_CHAINS } from "../../host/runtime/outbox.js";
+import { EAGER_BYTES, EAGER_CHAINS } from "../../host/runtime/assembly/shared.js";
 import { CLOSED, FULL, SENT } from "../../host/wire/channel.js";
-import { CHAIN_BYTES_MAX, LOG, MORE, PAYLOAD_BYTES_MAX } from "../../host/wire/message.js";
+import { CHAIN_BYTES_MAX, LOG, MORE, PAYLOAD_BYTES_MAX } from "../../host/wire/format.js";
 import { Conversation, manifest, moduleWith, pattern } from "./support.js";
 
 /** A device that fills the whole writable window with the low byte of the readable one's length. */

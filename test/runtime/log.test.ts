@@ -4,8 +4,9 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { LOG_WRITE_BYTES_MAX, ModuleLog } from "../../host/runtime/log.js";
 import { GrantedFiles } from "../../host/runtime/wasi_snapshot_preview1.js";
+import { LOG, READY } from "../../host/wire/format.js";
 import { LINES_BURST_MAX } from "../../host/wire/line-log.js";
-import { LOG, LOG_BYTES_MAX, READY } from "../../host/wire/message.js";
+import { LOG_BYTES_MAX } from "../../host/wire/message.js";
 import { Conversation, manifest, moduleWith } from "./support.js";
 
 function written(...texts: (string | Uint8Array)[]): string[] {

@@ -8,7 +8,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { STATUS } from "../../host/runtime/status.js";
 import type { ResolvedGrant } from "../../host/sandbox/grants.js";
-import { CONFIG, LOG, READY, REPLIES } from "../../host/wire/message.js";
+import { CONFIG, LOG, READY, REPLIES } from "../../host/wire/format.js";
 import { ConfinedDevice } from "../breach/support/confined.js";
 import { manifest, moduleWith } from "./support.js";
 
@@ -83,6 +83,18 @@ test("rng in its process lives through a thousand calls and garbage collections"
     let answered = 0;
     while (answered < 64) answered += (await peer.receive())?.replies.length ?? Number.NaN;
     assert.is(answered, 64, `batch ${batch}`);
+  }
+  assert.is((await peer.leave()).status, STATUS.closed);
+});
+
+test("rng in its process is reset more often than V8 lets one instance be called", async () => {
+  const peer = new Peer(RNG, [URANDOM]);
+  await peer.start();
+  for (let round = 1; round <= 1200; round++) {
+    peer.reset();
+    peer.activate();
+    peer.send([{ id: 1, capacity: 8 }]);
+    assert.is((await peer.receive())?.replies[0]?.bytes.length, 8, `round ${round}`);
   }
   assert.is((await peer.leave()).status, STATUS.closed);
 });

@@ -21,7 +21,6 @@ import {
   CONFIGURE,
   CONFIGURE_BYTES,
   COUNT,
-  entryAt,
   FLAGS,
   GENERATION,
   HEADER_BYTES,
@@ -34,7 +33,8 @@ import {
   REQUESTS,
   RESET,
   TYPE,
-} from "../../host/wire/message.js";
+} from "../../host/wire/format.js";
+import { entryAt } from "../../host/wire/message.js";
 
 /** The module that `npm run build` made of devices-as/NAME.ts. */
 export function builtDevice(name: string): Uint8Array<ArrayBuffer> {

@@ -8,7 +8,7 @@ import { compileDevice } from "../../host/author/device.js";
 import { STATUS } from "../../host/runtime/status.js";
 import type { ResolvedGrant } from "../../host/sandbox/grants.js";
 import { syscallNumber } from "../../host/sandbox/syscalls.js";
-import { IDLE, READY, REPLIES } from "../../host/wire/message.js";
+import { IDLE, READY, REPLIES } from "../../host/wire/format.js";
 import { ConfinedDevice, endAll } from "../breach/support/confined.js";
 import { moduleWith } from "./support.js";
 

@@ -2,9 +2,9 @@
 
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { EAGER_CHAINS } from "../../host/runtime/outbox.js";
+import { EAGER_CHAINS } from "../../host/runtime/assembly/shared.js";
 import { SENT } from "../../host/wire/channel.js";
-import { CHAIN_BYTES_MAX, MORE, PAYLOAD_BYTES_MAX } from "../../host/wire/message.js";
+import { CHAIN_BYTES_MAX, MORE, PAYLOAD_BYTES_MAX } from "../../host/wire/format.js";
 import { Conversation, manifest, moduleWith, pattern, type Request } from "./support.js";
 
 const QUEUES = { queues: [64, 64, 64] };

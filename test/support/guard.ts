@@ -35,7 +35,7 @@ export class Guard {
    * not for the caller.
    */
   poll(): boolean {
-    this.#epoll.wait(0);
+    this.#epoll.serve(0);
     return this.#introduced;
   }
 

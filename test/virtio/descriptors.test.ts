@@ -10,7 +10,7 @@ import {
   VIRTQ_DESC_F_NEXT,
   VIRTQ_DESC_F_WRITE,
 } from "../../host/virtio/virtqueue.js";
-import { CHAIN_BYTES_MAX } from "../../host/wire/message.js";
+import { CHAIN_BYTES_MAX } from "../../host/wire/format.js";
 import { expectFault, pair, popRaw } from "./queue-bench.js";
 
 const NEXT = VIRTQ_DESC_F_NEXT;

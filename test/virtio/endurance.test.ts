@@ -8,7 +8,7 @@ import { runInNewContext } from "node:vm";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { MockRam } from "../../host/testing/mock-ram.js";
-import { REQUESTS } from "../../host/wire/message.js";
+import { REQUESTS } from "../../host/wire/format.js";
 import { note } from "../support/skip.js";
 import { Rig, running } from "./rig.js";
 

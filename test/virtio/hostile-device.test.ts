@@ -7,6 +7,7 @@ import { Mapping } from "../../host/ffi/memory.js";
 import { sendDescriptor } from "../../host/ffi/scm.js";
 import * as reg from "../../host/virtio/registers.js";
 import { SENT } from "../../host/wire/channel.js";
+import * as format from "../../host/wire/format.js";
 import * as wire from "../../host/wire/message.js";
 import { Rig } from "./rig.js";
 
@@ -17,7 +18,7 @@ function asked() {
   queue!.add({ writable: [3, 5] });
   queue!.add({ readable: [new Uint8Array(4)], writable: [16] });
   rig.driver.kick(queue!);
-  rig.device.expect(wire.REQUESTS);
+  rig.device.expect(format.REQUESTS);
   return { rig, device: rig.device, queue: queue! };
 }
 
@@ -60,7 +61,7 @@ test("DeviceLink breaks with a device that answers twice in one message", () => 
 });
 
 test("DeviceLink breaks with a device that sends more bytes than the chain takes", () => {
-  for (const bytes of [9, 4096, wire.PAYLOAD_BYTES_MAX]) {
+  for (const bytes of [9, 4096, format.PAYLOAD_BYTES_MAX]) {
     const all = asked();
     all.device.reply([{ id: 0, data: new Uint8Array(bytes).fill(0xdd) }]);
     expectBroken(all, /bytes for id 0, which has room for 8/);
@@ -69,7 +70,7 @@ test("DeviceLink breaks with a device that sends more bytes than the chain takes
 
 test("DeviceLink breaks with a device whose pieces add up to more than the chain takes", () => {
   const all = asked();
-  all.device.reply([{ id: 0, data: DATA.subarray(0, 5), flags: wire.MORE }]);
+  all.device.reply([{ id: 0, data: DATA.subarray(0, 5), flags: format.MORE }]);
   all.device.reply([{ id: 0, data: DATA.subarray(0, 4) }]);
   expectBroken(all, /4 bytes for id 0, which has room for 3/);
 });
@@ -81,8 +82,8 @@ test("DeviceLink breaks with a device that sends a descriptor, whatever comes wi
   const line = asked();
   const page = Mapping.anonymous(1);
   const { view, address } = page;
-  view.setUint32(0, wire.LOG, true);
-  sendDescriptor(line.device.fd, 0, { address, bytes: wire.HEADER_BYTES + 5 });
+  view.setUint32(0, format.LOG, true);
+  sendDescriptor(line.device.fd, 0, { address, bytes: format.HEADER_BYTES + 5 });
   expectBroken(line, /sent a descriptor/);
   page.close();
 });
@@ -120,7 +121,7 @@ test("DeviceLink breaks with a device whose sizes overflow 32 bits", () => {
 });
 
 test("DeviceLink breaks with a device that counts no, or too many entries", () => {
-  for (const count of [0, wire.BATCH_CHAINS_MAX + 1, 0x8000_0000, 0xffff_ffff]) {
+  for (const count of [0, format.BATCH_CHAINS_MAX + 1, 0x8000_0000, 0xffff_ffff]) {
     const all = asked();
     all.device.reply([{ id: 0 }], { count });
     expectBroken(all, new RegExp(`a count of ${count}`));
@@ -140,10 +141,10 @@ test("DeviceLink breaks with a device that answers on another queue than asked",
   rig.device.ready();
   rig.settle();
   const [first] = rig.driver.start({ queues: [{}, {}] });
-  rig.device.expect(wire.ACTIVATE);
+  rig.device.expect(format.ACTIVATE);
   first!.add({ writable: [8] });
   rig.driver.kick(first!);
-  rig.device.expect(wire.REQUESTS);
+  rig.device.expect(format.REQUESTS);
   rig.device.reply([{ id: 0, data: DATA }], { queue: 1 });
   rig.expectBroken(/id 0, which is not in flight/);
   rig.close();
@@ -161,7 +162,7 @@ test("DeviceLink checks the form of stale replies, and drops them unread", () =>
   const all = asked();
   const generation = all.device.generation;
   all.rig.driver.start();
-  all.device.expect(wire.RESET);
+  all.device.expect(format.RESET);
   all.device.reply([{ id: 0, data: DATA }], { generation });
   all.rig.settle();
   assert.equal(all.rig.broken, []);
@@ -179,11 +180,11 @@ test("DeviceLink breaks with a device that uses unknown flags", () => {
 
 test("DeviceLink breaks with a device whose piece is empty, or not alone", () => {
   const empty = asked();
-  empty.device.reply([{ id: 0, flags: wire.MORE }]);
+  empty.device.reply([{ id: 0, flags: format.MORE }]);
   expectBroken(empty, /an empty piece/);
   const crowded = asked();
   crowded.device.reply([
-    { id: 0, data: DATA.subarray(0, 1), flags: wire.MORE },
+    { id: 0, data: DATA.subarray(0, 1), flags: format.MORE },
     { id: 1, data: DATA },
   ]);
   expectBroken(crowded, /not alone/);
@@ -192,10 +193,10 @@ test("DeviceLink breaks with a device whose piece is empty, or not alone", () =>
 test("DeviceLink breaks with a device that answers before it was sent everything", () => {
   const rig = new Rig({ queueSizesMax: [8] }).start();
   const [queue] = rig.driver.queues;
-  queue!.add({ readable: [new Uint8Array(wire.CHAIN_BYTES_MAX)], writable: [8] });
+  queue!.add({ readable: [new Uint8Array(format.CHAIN_BYTES_MAX)], writable: [8] });
   rig.driver.kick(queue!);
   assert.ok(rig.link.wantsWritable, "the socket takes all of it");
-  assert.is(rig.device.expect(wire.REQUESTS).entries[0]!.flags, wire.MORE);
+  assert.is(rig.device.expect(format.REQUESTS).entries[0]!.flags, format.MORE);
   rig.device.reply([{ id: 0, data: DATA }]);
   rig.expectBroken(/id 0, which is not in flight/);
   rig.close();
@@ -274,11 +275,11 @@ test("DeviceLink breaks with a device that logs a line above LOG_BYTES_MAX", () 
 test("DeviceLink breaks with a device that sends a type that is not its to send", () => {
   for (const type of [
     0,
-    wire.ACTIVATE,
-    wire.RESET,
-    wire.REQUESTS,
-    wire.CONFIGURE,
-    wire.WAKE,
+    format.ACTIVATE,
+    format.RESET,
+    format.REQUESTS,
+    format.CONFIGURE,
+    format.WAKE,
     21,
     0xffff_ffff,
   ]) {
@@ -290,7 +291,7 @@ test("DeviceLink breaks with a device that sends a type that is not its to send"
 
 test("DeviceLink breaks with a device that sends less than a header", () => {
   const all = asked();
-  all.device.channel.outgoing.set([wire.REPLIES, 0, 1, all.device.generation]);
+  all.device.channel.outgoing.set([format.REPLIES, 0, 1, all.device.generation]);
   assert.is(all.device.sendShort(100), SENT);
   expectBroken(all, /a message of 100 bytes/);
 });
@@ -309,8 +310,8 @@ test("DeviceLink hears no more of a device that lied, until a new one is attache
   all.rig.plug();
   all.rig.device.ready();
   all.rig.settle();
-  all.rig.device.expect(wire.ACTIVATE);
-  all.rig.device.expect(wire.REQUESTS);
+  all.rig.device.expect(format.ACTIVATE);
+  all.rig.device.expect(format.REQUESTS);
   all.rig.close();
 });
 
@@ -324,7 +325,7 @@ test("DeviceLink takes an empty message for the end of a device", () => {
 
 test("DeviceLink breaks with a device that is idle at length", () => {
   const rig = new Rig().start();
-  rig.device.send([wire.IDLE], new Uint8Array(1));
+  rig.device.send([format.IDLE], new Uint8Array(1));
   rig.expectBroken(/IDLE of 1041 bytes/);
   rig.close();
 });

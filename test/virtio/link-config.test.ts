@@ -11,7 +11,7 @@ import {
 } from "../../host/virtio/config-writes.js";
 import * as mmio from "../../host/virtio/mmio.js";
 import * as reg from "../../host/virtio/registers.js";
-import * as wire from "../../host/wire/message.js";
+import * as wire from "../../host/wire/format.js";
 import { type BenchOptions, Rig } from "./rig.js";
 
 const SPACE = [1, 2, 3, 4];

@@ -5,7 +5,7 @@ import * as assert from "uvu/assert";
 import type { MockQueue } from "../../host/testing/mock-queue.js";
 import { MockRam } from "../../host/testing/mock-ram.js";
 import * as reg from "../../host/virtio/registers.js";
-import { ACTIVATE, MORE, PAYLOAD_BYTES_MAX, REQUESTS, RESET } from "../../host/wire/message.js";
+import { ACTIVATE, MORE, PAYLOAD_BYTES_MAX, REQUESTS, RESET } from "../../host/wire/format.js";
 import { bytes, Rig, running } from "./rig.js";
 
 const VERSION_1 = 1n << reg.VIRTIO_F_VERSION_1;

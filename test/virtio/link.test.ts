@@ -14,8 +14,8 @@ import {
   PAYLOAD_BYTES_MAX,
   REQUESTS,
   RESET,
-  UNANSWERED_BYTES_MAX,
-} from "../../host/wire/message.js";
+} from "../../host/wire/format.js";
+import { UNANSWERED_BYTES_MAX } from "../../host/wire/message.js";
 import { bytes, Rig, running } from "./rig.js";
 
 /** Adds `count` small writable chains, and kicks once. */

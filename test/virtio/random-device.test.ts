@@ -7,7 +7,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type { MockQueue } from "../../host/testing/mock-queue.js";
 import { MockRam } from "../../host/testing/mock-ram.js";
-import * as wire from "../../host/wire/message.js";
+import * as wire from "../../host/wire/format.js";
 import { OPERATIONS, Random, repeat, SEED } from "./random.js";
 import { Rig } from "./rig.js";
 import type { Reply, ReplyOptions } from "./test-device.js";

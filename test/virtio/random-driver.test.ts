@@ -9,7 +9,7 @@ import type { MockQueue } from "../../host/testing/mock-queue.js";
 import * as mmio from "../../host/virtio/mmio.js";
 import * as reg from "../../host/virtio/registers.js";
 import { VIRTQ_DESC_F_INDIRECT, VIRTQ_DESC_F_NEXT } from "../../host/virtio/virtqueue.js";
-import * as wire from "../../host/wire/message.js";
+import * as wire from "../../host/wire/format.js";
 import { Random, repeat, SEED } from "./random.js";
 import { Rig } from "./rig.js";
 

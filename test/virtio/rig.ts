@@ -12,7 +12,7 @@ import type { Meter } from "../../host/virtio/meter.js";
 import { MmioTransport } from "../../host/virtio/mmio.js";
 import { RegisterFile } from "../../host/virtio/registers.js";
 import { SocketChannel } from "../../host/wire/channel.js";
-import { ACTIVATE } from "../../host/wire/message.js";
+import { ACTIVATE } from "../../host/wire/format.js";
 import { seqpacketPair, TestDevice } from "./test-device.js";
 
 export interface BenchOptions {

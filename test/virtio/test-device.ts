@@ -4,6 +4,7 @@ import { strict as assert } from "node:assert";
 import { close, socketpair, write } from "../../host/ffi/libc.js";
 import { Mapping } from "../../host/ffi/memory.js";
 import { FULL, NOTHING, SENT, SocketChannel } from "../../host/wire/channel.js";
+import * as format from "../../host/wire/format.js";
 import * as wire from "../../host/wire/message.js";
 
 const AF_UNIX = 1;
@@ -57,8 +58,8 @@ export interface ReplyOptions {
 export class TestDevice {
   readonly fd: number;
   readonly channel: SocketChannel;
-  readonly #inbox = Mapping.anonymous(wire.PAYLOAD_BYTES_MAX);
-  readonly #outbox = Mapping.anonymous(2 * wire.PAYLOAD_BYTES_MAX);
+  readonly #inbox = Mapping.anonymous(format.PAYLOAD_BYTES_MAX);
+  readonly #outbox = Mapping.anonymous(2 * format.PAYLOAD_BYTES_MAX);
   /** Of the last REQUESTS or RESET. */
   generation = 0;
 
@@ -69,23 +70,27 @@ export class TestDevice {
 
   /** The next message, or undefined when there is none; the length must be what the header says. */
   receive(): Message | undefined {
-    this.channel.scatter(this.#inbox.address, wire.PAYLOAD_BYTES_MAX);
+    this.channel.scatter(this.#inbox.address, format.PAYLOAD_BYTES_MAX);
     const length = this.channel.receive();
     if (length === NOTHING || length === 0) return undefined;
     const header = this.channel.incoming;
-    const type = header[wire.TYPE]!;
-    if (type === wire.REQUESTS) assert.equal(wire.entriesFault(header, length), undefined);
-    const count = header[wire.COUNT]!;
+    const type = header[format.TYPE]!;
+    if (type === format.REQUESTS) assert.equal(wire.entriesFault(header, length), undefined);
+    const count = header[format.COUNT]!;
     const entries = Array.from({ length: count }, (_, i) => {
       const at = wire.entryAt(i);
-      const [id, bytes, capacity, flags] = header.subarray(at, at + wire.ENTRY_WORDS);
+      const [id, bytes, capacity, flags] = header.subarray(at, at + format.ENTRY_WORDS);
       return { id: id!, bytes: bytes!, capacity: capacity!, flags: flags! };
     });
-    this.generation = header[wire.GENERATION]!;
-    const payload = new Uint8Array(this.#inbox.view.buffer, 0, length - wire.HEADER_BYTES).slice();
+    this.generation = header[format.GENERATION]!;
+    const payload = new Uint8Array(
+      this.#inbox.view.buffer,
+      0,
+      length - format.HEADER_BYTES,
+    ).slice();
     return {
       type,
-      queue: header[wire.QUEUE]!,
+      queue: header[format.QUEUE]!,
       count,
       generation: this.generation,
       entries,
@@ -119,16 +124,16 @@ export class TestDevice {
 
   ready(report: string | Uint8Array = "{}"): void {
     const payload = typeof report === "string" ? new TextEncoder().encode(report) : report;
-    assert.equal(this.send([wire.READY], payload), SENT);
+    assert.equal(this.send([format.READY], payload), SENT);
   }
 
   /** CONFIG of a device that has taken `taken` CONFIGUREs. */
   config(space: Uint8Array, taken = 0): void {
-    assert.equal(this.send([wire.CONFIG, 0, 0, taken], space), SENT);
+    assert.equal(this.send([format.CONFIG, 0, 0, taken], space), SENT);
   }
 
   log(text: string): void {
-    assert.equal(this.send([wire.LOG], new TextEncoder().encode(text)), SENT);
+    assert.equal(this.send([format.LOG], new TextEncoder().encode(text)), SENT);
   }
 
   /** REPLIES, right unless told otherwise. */
@@ -139,7 +144,7 @@ export class TestDevice {
       count = replies.length,
       trailing = 0,
     } = options;
-    const words = [wire.REPLIES, queue, count, generation];
+    const words = [format.REPLIES, queue, count, generation];
     for (const { id, data, bytes = data?.length ?? 0, flags = 0 } of replies) {
       words.push(id, bytes, 0, flags);
     }

@@ -6,7 +6,7 @@ import { close, eventfd } from "../../host/ffi/libc.js";
 import { Mapping } from "../../host/ffi/memory.js";
 import { DESCRIPTOR_MESSAGE_BYTES, sendDescriptor } from "../../host/ffi/scm.js";
 import { CLOSED, FULL, IOV_MAX, NOTHING, SENT, SocketChannel } from "../../host/wire/channel.js";
-import { HEADER_BYTES, PAYLOAD_BYTES_MAX } from "../../host/wire/message.js";
+import { HEADER_BYTES, PAYLOAD_BYTES_MAX } from "../../host/wire/format.js";
 import { seqpacketPair } from "../virtio/test-device.js";
 
 const FILL = 0xa5;

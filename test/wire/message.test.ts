@@ -3,14 +3,13 @@ import * as assert from "uvu/assert";
 import {
   BATCH_CHAINS_MAX,
   ENTRY_WORDS,
-  entriesFault,
   HEADER_BYTES,
   HEADER_WORDS,
   MORE,
   PAYLOAD_BYTES_MAX,
-  printable,
   REPLIES,
-} from "../../host/wire/message.js";
+} from "../../host/wire/format.js";
+import { entriesFault, printable } from "../../host/wire/message.js";
 
 /** A header with entries of these sizes and flags. */
 function header(entries: readonly { bytes: number; flags?: number }[], count = entries.length) {

@@ -14,7 +14,7 @@ import {
 import { inspectModule } from "../../../host/sandbox/manifest.js";
 import { policyOf } from "../../../host/sandbox/policy.js";
 import { type ImportedFunction, MEMORY_PAGES_MAX } from "../../../host/sandbox/sections.js";
-import { HEADER_BYTES } from "../../../host/wire/message.js";
+import { HEADER_BYTES } from "../../../host/wire/format.js";
 import { deedOf, type Order } from "./deeds.js";
 import { Native, packed } from "./native.js";
 

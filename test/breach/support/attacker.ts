@@ -21,7 +21,7 @@ import {
 } from "../../../host/sandbox/spawn.js";
 import { syscallNumber } from "../../../host/sandbox/syscalls.js";
 import { NOTHING, SocketChannel } from "../../../host/wire/channel.js";
-import { HEADER_BYTES, PAYLOAD_BYTES_MAX } from "../../../host/wire/message.js";
+import { HEADER_BYTES, PAYLOAD_BYTES_MAX } from "../../../host/wire/format.js";
 import { Guard } from "../../support/guard.js";
 import type { Order } from "../process/deeds.js";
 import {

@@ -16,7 +16,7 @@ import {
   PAYLOAD_BYTES_MAX,
   RESET,
   TYPE,
-} from "../../../host/wire/message.js";
+} from "../../../host/wire/format.js";
 import {
   encodeActivate,
   encodeConfigure,

@@ -4,7 +4,7 @@ import fs from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { STATUS } from "../../../host/runtime/status.js";
-import { LOG, READY } from "../../../host/wire/message.js";
+import { LOG, READY } from "../../../host/wire/format.js";
 import { ConfinedDevice, endAll, grantOf, scratchFile } from "../support/confined.js";
 import { ENDINGS } from "./endings.js";
 

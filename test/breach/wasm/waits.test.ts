@@ -6,7 +6,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { STATUS } from "../../../host/runtime/status.js";
 import type { ResolvedGrant } from "../../../host/sandbox/grants.js";
-import { IDLE, LOG, READY, REPLIES } from "../../../host/wire/message.js";
+import { IDLE, LOG, READY, REPLIES } from "../../../host/wire/format.js";
 import { manifest, moduleWith } from "../../runtime/support.js";
 import { ConfinedDevice, endAll } from "../support/confined.js";
 
