@@ -19,10 +19,12 @@ export const LOOK_MS_MAX = 0.05;
  */
 const SLEEPS_MAX = 256;
 /**
- * Times to sleep after a yield that took longer than a whole look: somebody else uses the core, and
- * who yields waits for as long as the scheduler lets the other run, some 4 ms. Who is woken waits
- * far less.
+ * A device may work for long while it is yielded to, but when a yield takes longer than this,
+ * somebody else uses the core: who yields waits for as long as the scheduler lets the other run,
+ * some 4 ms, and who is woken waits far less.
  */
+export const YIELD_MS_MAX = 1;
+/** Times to sleep after such a yield. */
 const SLEEPS_AWAY = 4096;
 
 /** Whether a VM with `cpuCount` vCPUs leaves this machine a core that may be used for looking. */
@@ -89,12 +91,16 @@ export class Lookout {
     let now = this.#now();
     const end = now + LOOK_MS_MAX;
     while (this.#epoll.serve(0) === 0 && !this.#lookAtQueues()) {
+      if (now >= end) {
+        this.#sleeps = Math.min(2 * this.#sleeps, SLEEPS_MAX);
+        this.#sleepsLeft = this.#sleeps;
+        return false;
+      }
       const before = now;
       sched_yield();
       now = this.#now();
-      if (now < end) continue;
-      this.#sleeps = Math.min(2 * this.#sleeps, SLEEPS_MAX);
-      this.#sleepsLeft = now - before > LOOK_MS_MAX ? SLEEPS_AWAY : this.#sleeps;
+      if (now - before < YIELD_MS_MAX) continue;
+      this.#sleepsLeft = SLEEPS_AWAY;
       return false;
     }
     this.#sleeps = 1;

@@ -5,7 +5,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { EPOLLET, EPOLLIN, Epoll } from "../../host/machine/epoll.js";
 import { EventFd } from "../../host/machine/eventfd.js";
-import { hasCoreToSpare, LOOK_MS_MAX, Lookout } from "../../host/machine/lookout.js";
+import { hasCoreToSpare, LOOK_MS_MAX, Lookout, YIELD_MS_MAX } from "../../host/machine/lookout.js";
 import { VIRTIO_F_VERSION_1 } from "../../host/virtio/registers.js";
 import { pair } from "../virtio/queue-bench.js";
 
@@ -16,8 +16,10 @@ function rig(looks: boolean) {
   let reads = 0;
   let stepMs = LOOK_MS_MAX / 10;
   let nowMs = 0;
+  let answerAt = 0;
   const now = () => {
     reads++;
+    if (reads === answerAt) doorbell.signal();
     nowMs += stepMs;
     return nowMs;
   };
@@ -43,6 +45,13 @@ function rig(looks: boolean) {
     /** Somebody else takes the core for so long whenever it is yielded. */
     away(ms: number): void {
       stepMs = ms;
+    },
+    /** Something comes during the first yield of the next look. */
+    comeLater(): void {
+      answerAt = reads + 2;
+    },
+    get events() {
+      return events;
     },
     get reads() {
       return reads;
@@ -92,10 +101,23 @@ test("Lookout that looks in vain again and again looks ever more rarely", () => 
   all.close();
 });
 
+test("Lookout finds what came during a long yield", () => {
+  const all = rig(true);
+  all.come();
+  // The device worked for longer than a look, and has answered when it is done.
+  all.away(2 * LOOK_MS_MAX);
+  all.comeLater();
+  all.lookout.wait(0);
+  assert.is(all.events, 2);
+  all.away(LOOK_MS_MAX / 10);
+  assert.ok(all.wait(false), "it looks again");
+  all.close();
+});
+
 test("Lookout that has its core taken away while it yields hardly looks at all", () => {
   const all = rig(true);
   all.come();
-  all.away(2 * LOOK_MS_MAX);
+  all.away(2 * YIELD_MS_MAX);
   all.wait(false);
   all.away(LOOK_MS_MAX / 10);
   for (let i = 0; i < 1000; i++) {
