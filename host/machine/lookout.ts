@@ -49,6 +49,7 @@ export class Lookout {
   /** Queues whose notifications are off, and who is to be told. */
   #queues: Queue[] = [];
   #notices: Notice[] = [];
+  #queuesFirst = false;
   /** What was slept for came at once: so may the next, and then it need not be slept for. */
   #isClose = false;
   /** Times to sleep before it looks again, and after the next time that it looks in vain. */
@@ -90,7 +91,7 @@ export class Lookout {
   #look(): boolean {
     let now = this.#now();
     const end = now + LOOK_MS_MAX;
-    while (this.#epoll.serve(0) === 0 && !this.#lookAtQueues()) {
+    while (!this.#lookOnce()) {
       if (now >= end) {
         this.#sleeps = Math.min(2 * this.#sleeps, SLEEPS_MAX);
         this.#sleepsLeft = this.#sleeps;
@@ -105,6 +106,16 @@ export class Lookout {
     }
     this.#sleeps = 1;
     return true;
+  }
+
+  /**
+   * Whether the descriptors or the queues had something. What had is second the next time: so none
+   * keeps the other waiting, and a driver and a device that take turns are found at once.
+   */
+  #lookOnce(): boolean {
+    const first = this.#queuesFirst ? this.#lookAtQueues() : this.#epoll.serve(0) > 0;
+    if (first) this.#queuesFirst = !this.#queuesFirst;
+    return first || (this.#queuesFirst ? this.#epoll.serve(0) > 0 : this.#lookAtQueues());
   }
 
   /** Whoever is told takes the queue out of the list, and may put it there again. */

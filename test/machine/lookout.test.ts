@@ -46,6 +46,10 @@ function rig(looks: boolean) {
     away(ms: number): void {
       stepMs = ms;
     },
+    /** Makes the descriptor ready. */
+    ring(): void {
+      doorbell.signal();
+    },
     /** Something comes during the first yield of the next look. */
     comeLater(): void {
       answerAt = reads + 2;
@@ -159,6 +163,31 @@ for (const [how, features] of [
     all.close();
   });
 }
+
+test("neither a queue nor a descriptor that always has something keeps the other waiting", () => {
+  const all = rig(true);
+  const { queue, driver, bench } = pair({ size: 64, features: VERSION_1_ONLY });
+  let taken = 0;
+  const notice = () => {
+    while (queue.pop() >= 0) queue.chains.markSent();
+    taken++;
+    driver.add({ writable: [1] });
+    all.lookout.takes(queue, notice);
+  };
+  all.come();
+  queue.suppressNotifications();
+  assert.ok(all.lookout.takes(queue, notice));
+  driver.add({ writable: [1] });
+  const before = all.events;
+  for (let i = 0; i < 40; i++) {
+    all.ring();
+    all.lookout.wait(0);
+  }
+  const events = all.events - before;
+  assert.ok(taken >= 19 && events >= 19, `${taken} from the queue, ${events} events`);
+  bench.close();
+  all.close();
+});
 
 test("what a driver offers as the lookout goes to sleep is not slept on", () => {
   const all = rig(true);
