@@ -4,6 +4,7 @@
 // process anew: together that was most of the time from exec to the first guest instruction. And
 // the root of a device's process then holds a few files of ours.
 
+import assert from "node:assert";
 import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
@@ -66,6 +67,19 @@ const WASM_INSIDE: Plugin = {
   },
 };
 
+/** A script has `require` from its loader; in a device, node:module takes as long as koffi. */
+const SCRIPTS_CAN_REQUIRE: Plugin = {
+  name: "scripts can require",
+  setup: ({ onLoad }) => {
+    onLoad({ filter: /\/host\/ffi\/libc\.ts$/ }, ({ path: file }) => {
+      const code = fs.readFileSync(file, "utf8");
+      const made = "const require = createRequire(import.meta.url);\n";
+      assert(code.includes(made), `${file} makes no require`);
+      return { contents: code.replace(made, ""), loader: "ts" };
+    });
+  },
+};
+
 async function bundle(entries: readonly string[], options: BuildOptions): Promise<void> {
   await build({
     absWorkingDir: ROOT,
@@ -117,14 +131,31 @@ function finish(program: string): void {
   fs.writeFileSync(scope, `${JSON.stringify({ type: "commonjs" })}\n`);
 }
 
+/** In a device, node:url is not worth half a millisecond where nobody asks for a place. */
+const META =
+  'const __meta = { get url() { return require("node:url").pathToFileURL(__filename).href; } };';
+const SCRIPTS: BuildOptions = {
+  format: "cjs",
+  plugins: [COMMANDER_STARTS_NOTHING, SCRIPTS_CAN_REQUIRE, WASM_INSIDE],
+  charset: "ascii", // so that it is read as it is
+  define: { "import.meta.url": "__meta.url" },
+  banner: { js: META },
+};
+/** Devices and the warden: the global `performance` has Node load 3 ms of code there. */
+const IS_LEAN = /^(runtime|sandbox)\//;
+const CLOCK = "function __now() { const [s, ns] = process.hrtime(); return s * 1e3 + ns / 1e6; }";
+
 fs.rmSync(BUNDLE, { recursive: true, force: true });
 await bundle([IMPORTED], { format: "esm", plugins: [WASM_INSIDE] });
-await bundle(Object.keys(PROGRAMS), {
-  format: "cjs",
-  plugins: [COMMANDER_STARTS_NOTHING, WASM_INSIDE],
-  charset: "ascii", // so that it is read as it is
-  define: { "import.meta.url": "__url" },
-  banner: { js: 'const __url = require("node:url").pathToFileURL(__filename).href;' },
+const processes = Object.keys(PROGRAMS).filter((program) => IS_LEAN.test(program));
+await bundle(
+  Object.keys(PROGRAMS).filter((program) => !processes.includes(program)),
+  SCRIPTS,
+);
+await bundle(processes, {
+  ...SCRIPTS,
+  define: { ...SCRIPTS.define, "performance.now": "__now" },
+  banner: { js: `${META}\n${CLOCK}` },
 });
 for (const program of Object.keys(PROGRAMS)) finish(program);
 const license = path.join(ROOT, "node_modules/commander/LICENSE");

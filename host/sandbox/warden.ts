@@ -33,6 +33,7 @@ const SOCK_CLOEXEC = 0x80000;
 export const NODE_FLAGS: readonly string[] = [
   "--single-threaded",
   "--v8-pool-size=0",
+  "--no-rehash-snapshot", // as in a device; it makes objects of what the VMM says, and of /proc
   "--max-semi-space-size=1", // MiB
 ];
 const ENVIRONMENT: readonly string[] = ["MALLOC_ARENA_MAX=1", "UV_THREADPOOL_SIZE=1", "TZ=UTC0"];
