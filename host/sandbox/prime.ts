@@ -18,6 +18,9 @@ interface WaitAsync {
   waitAsync(words: Int32Array, index: number, value: number, timeoutMs: number): unknown;
 }
 
+/** What --expose-gc exposes; a minor collection, which takes all that is new, is done in 0.2 ms. */
+type CollectGarbage = (options: { type: "minor" | "major" }) => void;
+
 /** V8's tasks for this thread: a timed Atomics.waitAsync() posts one. */
 function primePlatformTasks(): void {
   const words = new Int32Array(new SharedArrayBuffer(4));
@@ -26,10 +29,11 @@ function primePlatformTasks(): void {
 
 /** Node's thread-safe immediates: the end of an ArrayBuffer over foreign memory posts one. */
 function primeImmediates(): void {
-  if (!globalThis.gc) throw new VmmError("ERR_SANDBOX", "Cannot confine: node lacks --expose-gc");
+  const collect = globalThis.gc as CollectGarbage | undefined;
+  if (!collect) throw new VmmError("ERR_SANDBOX", "Cannot confine: node lacks --expose-gc");
   const page = Mapping.anonymous(PAGE_BYTES);
   viewOf(page.address, PAGE_BYTES);
-  globalThis.gc();
+  collect({ type: "minor" });
   page.close();
 }
 
