@@ -114,7 +114,7 @@ function mayAllow(program: readonly Instruction[], nr: number, pc = 0): boolean 
     const { code, jt, jf, k } = program[at]!;
     if (code === BPF.BPF_RET_K) return k === SECCOMP_RET_ALLOW || k === SECCOMP_RET_LOG;
     if (code === BPF.BPF_LD_W_ABS) value = loaded(k, nr);
-    else if (code === BPF.BPF_ALU_AND_K) value = value && (value & k) >>> 0;
+    else if (code === BPF.BPF_ALU_AND_K && value === undefined) continue;
     else if (code === BPF.BPF_JMP_JA) at += k;
     else if (code === BPF.BPF_JMP_JEQ_K || code === BPF.BPF_JMP_JGE_K) {
       if (value === undefined && mayAllow(program, nr, at + 1 + jt)) return true;
@@ -127,10 +127,26 @@ function mayAllow(program: readonly Instruction[], nr: number, pc = 0): boolean 
 
 const NUMBERS: readonly number[] = Array.from({ length: SYSCALLS_MAX }, (_, nr) => nr);
 
+/**
+ * The numbers at which the way through a filter may become another one: it does nothing with a
+ * number but compare it, so all between two of these take the same way.
+ */
+function turns(program: readonly Instruction[]): number[] {
+  const compared = program.filter(
+    ({ code }) => code === BPF.BPF_JMP_JEQ_K || code === BPF.BPF_JMP_JGE_K,
+  );
+  return [0, ...compared.flatMap(({ k }) => [k, k + 1])];
+}
+
 /** Numbers of the system calls that one filter may let through. */
 function numbersAllowedBy(filter: Uint8Array<ArrayBuffer>): readonly number[] {
   const program = decode(filter);
-  return NUMBERS.filter((nr) => mayAllow(program, nr));
+  const isTurn = new Set(turns(program));
+  let allowed = true;
+  return NUMBERS.filter((nr) => {
+    if (isTurn.has(nr)) allowed = mayAllow(program, nr);
+    return allowed;
+  });
 }
 
 /** What was found out of filters by foresee(), by their bytes. */
