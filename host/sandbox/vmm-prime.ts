@@ -23,6 +23,8 @@ export async function primeVmm(): Promise<void> {
   mallopt(M_TRIM_THRESHOLD, NEVER_TRIM_BYTES);
   // The C library reads the file of the time zone at the first use of local time.
   new Date().getTimezoneOffset();
+  // Node makes a stream of it at the end of any socket, to compare the two.
+  void process.stderr;
   // Node starts its debugger, a thread and a socket, when it gets SIGUSR1 and nobody listens.
   process.on("SIGUSR1", () => {});
   await startThreadPool();
