@@ -80,6 +80,17 @@ const SCRIPTS_CAN_REQUIRE: Plugin = {
   },
 };
 
+/** What begins before the command line is loaded is a script of its own, threads included. */
+const EARLY = "./early.js";
+const EARLY_COMES_FIRST: Plugin = {
+  name: "early comes first",
+  setup: ({ onResolve }) => {
+    onResolve({ filter: /\/(early|thread)\.js$/ }, ({ importer }) =>
+      importer.startsWith(path.join(ROOT, "host/")) ? { path: EARLY, external: true } : undefined,
+    );
+  },
+};
+
 async function bundle(entries: readonly string[], options: BuildOptions): Promise<void> {
   await build({
     absWorkingDir: ROOT,
@@ -96,8 +107,7 @@ async function bundle(entries: readonly string[], options: BuildOptions): Promis
 }
 
 /** NAME.js: runs NAME.script, with what is compiled of it if this node can use that. */
-const LOADER = `"use strict";
-const { readFileSync } = require("node:fs");
+const LOADER = `const { readFileSync } = require("node:fs");
 const { Script } = require("node:vm");
 const base = __filename.slice(0, -".js".length);
 let cachedData;
@@ -124,7 +134,8 @@ function finish(program: string): void {
   // A script that V8 has from a cache does not know how to import: its loader does.
   const body = code.slice(isCommand ? SHEBANG.length : 0).replaceAll('import("', '__load("');
   fs.writeFileSync(`${base}.script`, `(function (${parameters}) {${body}\n})`, "latin1");
-  fs.writeFileSync(`${base}.js`, isCommand ? SHEBANG + LOADER : LOADER);
+  const first = `${SHEBANG}"use strict";\nrequire("${EARLY}");\n`;
+  fs.writeFileSync(`${base}.js`, (isCommand ? first : '"use strict";\n') + LOADER);
   execFileSync(process.execPath, [...PROGRAMS[program]!, CODE_CACHE, base], { stdio: "inherit" });
   // The package's modules are ES modules; this folder's are not.
   const scope = path.join(path.dirname(base), "package.json");
@@ -134,25 +145,29 @@ function finish(program: string): void {
 /** In a device, node:url is not worth half a millisecond where nobody asks for a place. */
 const META =
   'const __meta = { get url() { return require("node:url").pathToFileURL(__filename).href; } };';
-const SCRIPTS: BuildOptions = {
+const SCRIPTS = {
   format: "cjs",
   plugins: [COMMANDER_STARTS_NOTHING, SCRIPTS_CAN_REQUIRE, WASM_INSIDE],
   charset: "ascii", // so that it is read as it is
   define: { "import.meta.url": "__meta.url" },
   banner: { js: META },
-};
+} satisfies BuildOptions;
+/** What loads early.ts before itself. */
+const COMMAND = "cli/main";
 /** Devices and the warden: the global `performance` has Node load 3 ms of code there. */
 const IS_LEAN = /^(runtime|sandbox)\//;
 const CLOCK = "function __now() { const [s, ns] = process.hrtime(); return s * 1e3 + ns / 1e6; }";
 
 fs.rmSync(BUNDLE, { recursive: true, force: true });
 await bundle([IMPORTED], { format: "esm", plugins: [WASM_INSIDE] });
-const processes = Object.keys(PROGRAMS).filter((program) => IS_LEAN.test(program));
+await bundle([COMMAND], { ...SCRIPTS, plugins: [...SCRIPTS.plugins, EARLY_COMES_FIRST] });
+const started = Object.keys(PROGRAMS).filter((program) => program !== COMMAND);
+const isLean = (program: string) => IS_LEAN.test(program);
 await bundle(
-  Object.keys(PROGRAMS).filter((program) => !processes.includes(program)),
+  started.filter((program) => !isLean(program)),
   SCRIPTS,
 );
-await bundle(processes, {
+await bundle(started.filter(isLean), {
   ...SCRIPTS,
   define: { ...SCRIPTS.define, "performance.now": "__now" },
   banner: { js: `${META}\n${CLOCK}` },

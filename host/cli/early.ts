@@ -1,5 +1,6 @@
-// What begins before anything else is loaded: main.ts imports this file first. One thread is enough
-// for the second processor; the others start when the process of a device has.
+// What begins before anything else is loaded: main.ts imports this file first, and in the bundle it
+// is a script of its own that runs before the other one is read. One thread is enough for the second
+// processor; the others start when the process of a device has.
 
 import { startThread } from "../machine/thread.js";
 
@@ -9,3 +10,6 @@ const HELP = ["-h", "--help"];
 
 const [command = "", ...rest] = process.argv.slice(2);
 if (MACHINES.includes(command) && !rest.some((word) => HELP.includes(word))) startThread("io");
+
+// The bundle's other script finds the threads here.
+export * from "../machine/thread.js";
