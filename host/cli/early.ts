@@ -1,8 +1,8 @@
 // What begins before anything else is loaded: main.ts imports this file first, and in the bundle it
-// is a script of its own that runs before the other one is read. One thread is enough for the second
-// processor; the others start when the process of a device has.
+// is a script of its own that runs before the other one is read. One thread is enough for the
+// second processor; the others start when the process of a device has.
 
-import { startThread } from "../machine/thread.js";
+import { dismissThreads, startThread, threadFor } from "../machine/thread.js";
 
 /** Commands that run a machine. */
 const MACHINES = ["run", "demo"];
@@ -12,4 +12,4 @@ const [command = "", ...rest] = process.argv.slice(2);
 if (MACHINES.includes(command) && !rest.some((word) => HELP.includes(word))) startThread("io");
 
 // The bundle's other script finds the threads here.
-export * from "../machine/thread.js";
+export { dismissThreads, startThread, threadFor };
