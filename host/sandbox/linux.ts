@@ -6,6 +6,7 @@ export const NOBODY = 65534;
 /** linux/prctl.h */
 export const PRCTL = {
   PR_SET_PDEATHSIG: 1,
+  PR_GET_DUMPABLE: 3,
   PR_SET_DUMPABLE: 4,
   PR_SET_SECUREBITS: 28,
   PR_SET_NO_NEW_PRIVS: 38,
@@ -56,6 +57,7 @@ export const RLIMIT = {
 
 /** linux/sched.h */
 export const CLONE = {
+  CLONE_VM: 0x0000_0100,
   CLONE_VFORK: 0x0000_4000,
   CLONE_NEWNS: 0x0002_0000,
   CLONE_NEWCGROUP: 0x0200_0000,

@@ -4,8 +4,8 @@ import fs from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { VmmError } from "../../host/errors.js";
-import { fcntl } from "../../host/ffi/libc.js";
-import { FCNTL } from "../../host/sandbox/linux.js";
+import { fcntl, prctl } from "../../host/ffi/libc.js";
+import { FCNTL, PRCTL } from "../../host/sandbox/linux.js";
 import { spawnDevice } from "../../host/sandbox/spawn.js";
 import { perform, start, temporaryFile } from "./support.js";
 
@@ -43,6 +43,14 @@ test("the VMM's end of the socket is non-blocking and not inherited", async () =
   const { socketFd } = child.process;
   assert.ok(fcntl(socketFd, F_GETFL, 0) & fs.constants.O_NONBLOCK);
   assert.ok(fcntl(socketFd, FCNTL.F_GETFD, 0) & FD_CLOEXEC);
+  await child.close();
+});
+
+test("a start leaves this process as open to a debugger as it was", async () => {
+  const isDumpable = () => prctl(PRCTL.PR_GET_DUMPABLE, 0, 0, 0, 0);
+  assert.is(isDumpable(), 1);
+  const child = start("wait");
+  assert.is(isDumpable(), 1);
   await child.close();
 });
 
