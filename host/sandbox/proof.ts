@@ -11,7 +11,8 @@ export interface OpenFd {
   target: string;
 }
 
-export interface Proof {
+/** What is around a process. */
+export interface Walls {
   pid: number;
   threads: number;
   /** Seccomp mode that every thread is in: 2 is a filter; 0 if any thread has none. */
@@ -28,13 +29,16 @@ export interface Proof {
   wxPages: number;
   /** Open descriptors. */
   fds: OpenFd[];
+  /** Namespaces that are not those of this process. */
+  namespaces: Namespace[];
+}
+
+export interface Proof extends Walls {
   /** Memory that would be free without this process (Private_Dirty). */
   privateBytes: number;
   /** Pages of files, node's own text, that nobody else has mapped just now (Private_Clean). */
   privateFileBytes: number;
   residentBytes: number;
-  /** Namespaces that are not those of this process. */
-  namespaces: Namespace[];
 }
 
 type Status = ReadonlyMap<string, string>;
@@ -84,12 +88,11 @@ function ownNamespaces(proc: string): Namespace[] {
 /** Filters that were around the VMM when it started, a container's, and so are around all else. */
 const FILTERS_AROUND = decimal(statusOf("/proc/self/status"), "Seccomp_filters");
 
-function measure(pid: number): Proof {
+function measure(pid: number): Walls {
   const proc = `/proc/${pid}`;
   const tasks = readdirSync(`${proc}/task`);
   const threads = tasks.map((tid) => statusOf(`${proc}/task/${tid}/status`));
   const every = (field: string) => threads.map((status) => decimal(status, field));
-  const memory = statusOf(`${proc}/smaps_rollup`);
   const capabilities = threads.reduce((all, status) => all | capabilitiesOf(status), 0n);
   const main = statusOf(`${proc}/status`);
   return {
@@ -103,11 +106,19 @@ function measure(pid: number): Proof {
     uid: decimal(main, "Uid"),
     wxPages: wxPagesOf(proc),
     fds: fdsOf(proc),
-    privateBytes: decimal(memory, "Private_Dirty") * 1024,
-    privateFileBytes: decimal(memory, "Private_Clean") * 1024,
-    residentBytes: decimal(memory, "Rss") * 1024,
     namespaces: ownNamespaces(proc),
   };
+}
+
+/** Does `look` at the process `pid`; see wallsOf(). */
+function looking<T>(pid: number, look: () => T): T {
+  try {
+    return look();
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    const message = `Cannot verify the sandbox of process ${pid}: ${reason}`;
+    throw new VmmError("ERR_SANDBOX", message, { cause });
+  }
 }
 
 /**
@@ -117,12 +128,18 @@ function measure(pid: number): Proof {
  *
  * @throws VmmError ERR_SANDBOX if the process is gone or may not be looked at
  */
+export function wallsOf(pid: number): Walls {
+  return looking(pid, () => measure(pid));
+}
+
+/** The walls around a process and its memory, which takes the kernel a millisecond to add up. */
 export function proofOf(pid: number): Proof {
-  try {
-    return measure(pid);
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    const message = `Cannot verify the sandbox of process ${pid}: ${reason}`;
-    throw new VmmError("ERR_SANDBOX", message, { cause });
-  }
+  const walls = wallsOf(pid);
+  const memory = looking(pid, () => statusOf(`/proc/${pid}/smaps_rollup`));
+  return {
+    ...walls,
+    privateBytes: decimal(memory, "Private_Dirty") * 1024,
+    privateFileBytes: decimal(memory, "Private_Clean") * 1024,
+    residentBytes: decimal(memory, "Rss") * 1024,
+  };
 }

@@ -6,7 +6,7 @@ import { hasFd, openableCount } from "./grants.js";
 import { liveSyscalls } from "./live-filter.js";
 import type { SeccompMode } from "./lockdown.js";
 import { isPiece, NAMESPACES, type Piece, type Weakness } from "./pieces.js";
-import { type Proof, proofOf } from "./proof.js";
+import { type Walls, wallsOf } from "./proof.js";
 import type { DevicePlan } from "./starter.js";
 
 /** Mode 2 of /proc/PID/status, Seccomp: a filter (proc(5)). */
@@ -48,7 +48,7 @@ function isClaim(value: unknown, piece: Piece): boolean {
 }
 
 /** What of the sandbox is missing, in a user's words; empty when everything is there. */
-export function missingFrom(proof: Proof, expected: Expected): string[] {
+export function missingFrom(proof: Walls, expected: Expected): string[] {
   const missing: string[] = [];
   const need = (holds: boolean, what: string) => {
     if (!holds) missing.push(what);
@@ -82,7 +82,7 @@ export function missingFrom(proof: Proof, expected: Expected): string[] {
  *
  * @throws VmmError ERR_SANDBOX naming each piece that is missing
  */
-export function verifyProof(proof: Proof, expected: Expected): void {
+export function verifyProof(proof: Walls, expected: Expected): void {
   const missing = missingFrom(proof, expected);
   if (missing.length === 0) return;
   const { id } = expected;
@@ -111,7 +111,7 @@ export function verifyFilter(pid: number, policy: { id: string; syscalls: string
 
 /** A device that was found as confined as it must be. */
 export interface Verified {
-  proof: Proof;
+  proof: Walls;
   /** System calls that its filter lets through; null where it has none. */
   syscalls: number | null;
   /** What it does without, and the user accepted that. */
@@ -131,7 +131,7 @@ export function verifyDevice(
   { known, said }: { known: readonly Weakness[]; said: readonly Weakness[] },
 ): Verified {
   const { id, seccomp, grants, syscalls } = plan;
-  const proof = proofOf(pid);
+  const proof = wallsOf(pid);
   const excused = plan.allowWeak === true ? said : [];
   const weak = [
     ...known,
