@@ -145,33 +145,36 @@ function finish(program: string): void {
 /** In a device, node:url is not worth half a millisecond where nobody asks for a place. */
 const META =
   'const __meta = { get url() { return require("node:url").pathToFileURL(__filename).href; } };';
-const SCRIPTS = {
-  format: "cjs",
-  plugins: [COMMANDER_STARTS_NOTHING, SCRIPTS_CAN_REQUIRE, WASM_INSIDE],
-  charset: "ascii", // so that it is read as it is
-  define: { "import.meta.url": "__meta.url" },
-  banner: { js: META },
-} satisfies BuildOptions;
-/** What loads early.ts before itself. */
-const COMMAND = "cli/main";
-/** Devices and the warden: the global `performance` has Node load 3 ms of code there. */
-const IS_LEAN = /^(runtime|sandbox)\//;
+/**
+ * The global `performance` has Node load 3 ms of code in a device, and 1 ms in a thread. A command
+ * says how long it has run; a device makes no system call for it but that for a monotonic clock.
+ * The I/O worker reads it with each request, and for that this one is too slow.
+ */
 const CLOCK = "function __now() { const [s, ns] = process.hrtime(); return s * 1e3 + ns / 1e6; }";
+const COMMAND_CLOCK = "function __now() { return process.uptime() * 1e3; }";
+const COMMANDS = ["cli/main"];
+
+const IO_WORKER = "machine/io-worker";
+const META_URL = { "import.meta.url": "__meta.url" };
+
+const scripts = (clock: string, plugins: Plugin[] = []): BuildOptions => ({
+  format: "cjs",
+  plugins: [SCRIPTS_CAN_REQUIRE, WASM_INSIDE, ...plugins],
+  charset: "ascii", // so that it is read as it is
+  define: { ...META_URL, "performance.now": "__now" },
+  banner: { js: `${META}\n${clock}` },
+});
 
 fs.rmSync(BUNDLE, { recursive: true, force: true });
 await bundle([IMPORTED], { format: "esm", plugins: [WASM_INSIDE] });
-await bundle([COMMAND], { ...SCRIPTS, plugins: [...SCRIPTS.plugins, EARLY_COMES_FIRST] });
-const started = Object.keys(PROGRAMS).filter((program) => program !== COMMAND);
-const isLean = (program: string) => IS_LEAN.test(program);
+await bundle(COMMANDS, scripts(COMMAND_CLOCK, [COMMANDER_STARTS_NOTHING, EARLY_COMES_FIRST]));
+const others = Object.keys(PROGRAMS).filter((program) => !COMMANDS.includes(program));
+const isBusy = (program: string) => program === IO_WORKER;
+await bundle(others.filter(isBusy), { ...scripts(CLOCK), define: META_URL });
 await bundle(
-  started.filter((program) => !isLean(program)),
-  SCRIPTS,
+  others.filter((program) => !isBusy(program)),
+  scripts(CLOCK),
 );
-await bundle(started.filter(isLean), {
-  ...SCRIPTS,
-  define: { ...SCRIPTS.define, "performance.now": "__now" },
-  banner: { js: `${META}\n${CLOCK}` },
-});
 for (const program of Object.keys(PROGRAMS)) finish(program);
 const license = path.join(ROOT, "node_modules/commander/LICENSE");
 fs.copyFileSync(license, path.join(BUNDLE, "cli/commander.LICENSE"));

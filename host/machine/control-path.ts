@@ -5,6 +5,9 @@ import { existsSync, lstatSync, mkdirSync, statSync } from "node:fs";
 import path from "node:path";
 import { errnoName, VmmError } from "../errors.js";
 
+/** Clients that connect while as many are served as may be; the kernel turns away those beyond. */
+export const BACKLOG = 8;
+
 /** A name is a part of a path, of which a socket's may have 107 bytes, and a column of a table. */
 export const NAME_CHARACTERS_MAX = 48;
 /** Neither hidden, nor taken for an option, nor in another directory. */

@@ -2,14 +2,14 @@
 // line, in order. It runs on the supervisor's event loop, which serves no guest: a client can keep
 // it busy, but not the vCPUs and the I/O worker. What a client can make large is bounded.
 
+import "node:cluster"; // net loads it, for a millisecond, when a server listens
 import { createServer, type Server, type Socket } from "node:net";
 import { peerUidOf } from "../sandbox/unix-socket.js";
 import { answerTo, type Controlled, metricsOf, refusal } from "./control.js";
+import { BACKLOG } from "./control-path.js";
 
 /** Clients at once: a few of `top`, a collector of metrics, and people. */
 export const CONNECTIONS_MAX = 16;
-/** Clients that connect while as many are served; the kernel turns away those beyond. */
-export const BACKLOG = 8;
 /** A request is a word or two; a client that sends more than that is not one of ours. */
 export const REQUEST_CHARACTERS_MAX = 4096;
 /**
@@ -74,13 +74,16 @@ function fdOf(socket: Socket): number {
 export class ControlServer {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
-  readonly #vm: Controlled;
+  readonly #vm: Controlled | Promise<Controlled>;
   readonly #idleMsMax: number;
   /** Asked before the filter, which leaves no call that tells it. */
   readonly #uid = process.geteuid?.() ?? ROOT;
 
-  /** Serves the listening socket `fd`, which is the server's from now on. */
-  constructor(fd: number, vm: Controlled, idleMsMax = IDLE_MS_MAX) {
+  /**
+   * Serves the listening socket `fd`, which is the server's from now on; clients that come before
+   * there is a VM wait for it.
+   */
+  constructor(fd: number, vm: Controlled | Promise<Controlled>, idleMsMax = IDLE_MS_MAX) {
     this.#vm = vm;
     this.#idleMsMax = idleMsMax;
     // Half open: `printf … | nc -U` has said all that it will when it wants the answer.
@@ -107,6 +110,7 @@ export class ControlServer {
     if (uid !== this.#uid && uid !== ROOT) {
       return say(socket, refusal(null, "ERR_DENIED", `user ${uid} may not control this VM`));
     }
+    const vm = await this.#vm;
     let rest = "";
     let httpPath: string | undefined;
     const texts = socket.iterator({ destroyOnReturn: false }) as AsyncIterable<string>;
@@ -116,8 +120,8 @@ export class ControlServer {
       for (const line of lines.map((each) => each.replace(/\r$/, ""))) {
         if (line.length > REQUEST_CHARACTERS_MAX) return say(socket, TOO_LONG);
         httpPath ??= HTTP_REQUEST.exec(line)?.[1];
-        if (httpPath === undefined) await say(socket, await answerTo(line, this.#vm));
-        else if (line === "") return say(socket, httpAnswer(httpPath, this.#vm));
+        if (httpPath === undefined) await say(socket, await answerTo(line, vm));
+        else if (line === "") return say(socket, httpAnswer(httpPath, vm));
       }
       if (rest.length > REQUEST_CHARACTERS_MAX) return say(socket, TOO_LONG);
     }

@@ -12,13 +12,14 @@ import { isStale, listenAt, removeSocketFile } from "../sandbox/unix-socket.js";
 import type { UntimedEvent } from "./config.js";
 import type { Controlled } from "./control.js";
 import {
+  BACKLOG,
   controlDirectories,
   makeControlDirectory,
   SOCKET_SUFFIX,
   socketIn,
   trustedDirectories,
 } from "./control-path.js";
-import { BACKLOG, ControlServer } from "./control-server.js";
+import type { ControlServer } from "./control-server.js";
 
 /** How a VM is called, and where it is asked. */
 export interface ControlConfig {
@@ -141,6 +142,10 @@ class ControlSocket {
 export class Control {
   readonly #socket: ControlSocket;
   #server: ControlServer | undefined;
+  #hasVm: (vm: Controlled) => void = () => {};
+  readonly #vm = new Promise<Controlled>((resolve) => {
+    this.#hasVm = resolve;
+  });
 
   private constructor(socket: ControlSocket) {
     this.#socket = socket;
@@ -185,9 +190,15 @@ export class Control {
     return this.#socket.handOver();
   }
 
+  /** Listens to clients, who wait until there is a VM; it takes 3 ms, when nobody waits for it. */
+  async listen(): Promise<void> {
+    const { ControlServer } = await import("./control-server.js");
+    this.#server = new ControlServer(this.#socket.take(), this.#vm);
+  }
+
   /** Answers requests about `vm` from now on. */
   serve(vm: Controlled): void {
-    this.#server = new ControlServer(this.#socket.take(), vm);
+    this.#hasVm(vm);
   }
 
   async close(): Promise<void> {

@@ -271,10 +271,8 @@ async function assemble(
   cleanup.push(() => output.close());
   const interrupt = EventFd.create();
   cleanup.push(() => interrupt.close());
-
   const sci = EventFd.create();
   cleanup.push(() => sci.close());
-
   const cpuid = kvm.supportedCpuid();
   await controllers;
   if (transport === "mmio") devices.connectMmio(vm);
@@ -301,6 +299,7 @@ async function assemble(
   cleanup.push(async () => (await started)?.close());
   // Devices and vCPUs take longest to start: what is done until then costs no time.
   if (config.seccomp !== "off") devices.hireWarden();
+  await control?.listen();
   const confined = { inline: devices.inline, transport, controlFd: control?.fd };
   const confine = await prepareConfinement(config.seccomp, confined);
   const [vcpus] = await Promise.all([starting, mapped]);

@@ -6,6 +6,7 @@ import { once } from "node:events";
 import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { VmmError } from "../../host/errors.js";
@@ -50,11 +51,28 @@ test.after.each(async () => {
 
 /** The path of a socket that answers. */
 function serve(name: string, idleMsMax?: number): string {
+  return serveVm(name, vm, idleMsMax);
+}
+
+function serveVm(name: string, asked: Controlled | Promise<Controlled>, idleMsMax?: number) {
   const file = path.join(scratch, name);
   const { fd } = listenAt({ path: file, fault: (cause) => new Error(cause) }, 1);
-  servers.push(new ControlServer(fd, vm, idleMsMax));
+  servers.push(new ControlServer(fd, asked, idleMsMax));
   return file;
 }
+
+test("a client that comes before there is a VM is answered when there is one", async () => {
+  let hasVm: (vm: Controlled) => void = () => {};
+  const file = serveVm("early", new Promise((resolve) => (hasVm = resolve)));
+  const client = await RawClient.connect(file);
+  client.say('{"request":"status"}\n');
+  await sleep(50);
+  assert.is(client.text, "");
+  hasVm(vm);
+  client.socket.end();
+  await client.closed;
+  assert.match(client.text, /"name":"none"/);
+});
 
 test("a client that has sent half a request, and no more, is let go", async () => {
   const file = serve("half", 100);
