@@ -68,6 +68,9 @@ export const CLONE = {
   CLONE_NEWNET: 0x4000_0000,
 } as const;
 
+/** linux/sched.h: how a process shares the processor. */
+export const SCHED = { SCHED_NORMAL: 0, SCHED_BATCH: 3 } as const;
+
 /** linux/securebits.h: being root in a namespace means nothing, and none of this can be undone. */
 export const SECUREBITS = {
   SECBIT_NOROOT: 0x01,

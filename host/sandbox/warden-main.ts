@@ -9,6 +9,7 @@ import { _exit, close, prctl } from "../ffi/libc.js";
 import { sendDescriptor } from "../ffi/scm.js";
 import type { SocketFile } from "./grants.js";
 import { PRCTL } from "./linux.js";
+import { takeTurn } from "./schedule.js";
 import type { DeviceProcess } from "./spawn.js";
 import { ParentStarter } from "./starter.js";
 import { removeSocketFile } from "./unix-socket.js";
@@ -110,5 +111,6 @@ class Warden {
   }
 }
 
+takeTurn();
 const warden = new Warden(JSON.parse(process.argv[2] ?? "") as WardenSetup);
 process.on("uncaughtException", (error) => warden.fail(error));

@@ -13,6 +13,7 @@ import { launchHelper } from "./namespaces.js";
 import { PidFd } from "./pidfd.js";
 import type { Weakness } from "./pieces.js";
 import type { Proof } from "./proof.js";
+import { waitForTurn } from "./schedule.js";
 import { type DeviceExit, pairOf, reap, stage, stageCopy } from "./spawn.js";
 import type { DeviceStarter, Placed, StartedDevice } from "./starter.js";
 import type { Verified } from "./verify.js";
@@ -182,6 +183,7 @@ export class Warden implements DeviceStarter {
       });
       const ends = { messages: messages.ours, descriptors: descriptors.ours };
       const warden = new Warden(pid, { ...ends, hasFiles: socketFiles.length > 0, onGone });
+      waitForTurn(pid); // or when it is let go the guest, which is about to start, has to wait
       warden.#pidfd.stop();
       return warden;
     } catch (error) {
