@@ -132,7 +132,10 @@ function finish(program: string): void {
   const isCommand = code.startsWith(SHEBANG);
   const parameters = "exports, require, module, __filename, __dirname, __load";
   // A script that V8 has from a cache does not know how to import: its loader does.
-  const body = code.slice(isCommand ? SHEBANG.length : 0).replaceAll('import("', '__load("');
+  const body = code
+    .slice(isCommand ? SHEBANG.length : 0)
+    .replaceAll('import("', '__load("')
+    .replaceAll('__toESM(require("node:', '__builtin(require("node:');
   fs.writeFileSync(`${base}.script`, `(function (${parameters}) {${body}\n})`, "latin1");
   const first = `${SHEBANG}"use strict";\nrequire("${EARLY}");\n`;
   fs.writeFileSync(`${base}.js`, (isCommand ? first : '"use strict";\n') + LOADER);
@@ -154,6 +157,9 @@ const CLOCK = "function __now() { const [s, ns] = process.hrtime(); return s * 1
 const COMMAND_CLOCK = "function __now() { return process.uptime() * 1e3; }";
 const COMMANDS = ["cli/main"];
 
+/** A module of Node's as a default import has it; esbuild's way is to copy all its properties. */
+const BUILTIN = "function __builtin(module) { return { __proto__: module, default: module }; }";
+
 const IO_WORKER = "machine/io-worker";
 const META_URL = { "import.meta.url": "__meta.url" };
 
@@ -162,7 +168,7 @@ const scripts = (clock: string, plugins: Plugin[] = []): BuildOptions => ({
   plugins: [SCRIPTS_CAN_REQUIRE, WASM_INSIDE, ...plugins],
   charset: "ascii", // so that it is read as it is
   define: { ...META_URL, "performance.now": "__now" },
-  banner: { js: `${META}\n${clock}` },
+  banner: { js: `${META}\n${BUILTIN}\n${clock}` },
 });
 
 fs.rmSync(BUNDLE, { recursive: true, force: true });

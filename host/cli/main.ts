@@ -10,14 +10,20 @@ import { dismissThreads } from "../machine/thread.js";
 import { checkOutput, sayError } from "./output.js";
 import { programOf } from "./program.js";
 import { usageError } from "./usage.js";
+import type { Verb } from "./verb.js";
 import { VERBS } from "./verbs.js";
 
 const json = process.argv.includes("--json");
 
+/** The verb that the command line begins with, if there is one of this name. */
+function verbGiven(): Verb | undefined {
+  return VERBS.find(({ name }) => name === process.argv[2]);
+}
+
 /** Commander's errors say "error: problem", and sometimes "(Did you mean …?)" on the next line. */
 function fromCommander(error: CommanderError): unknown {
   const [problem = "", meant] = error.message.replace(/^error: /, "").split("\n");
-  const known = VERBS.find(({ name }) => name === process.argv[2]);
+  const known = verbGiven();
   const help = known === undefined ? "bulkhead --help" : `bulkhead ${known.name} --help`;
   const advice = meant?.replace(/^\(Did (.*)\)$/, "did $1") ?? `see: ${help}`;
   return usageError(`Cannot parse the command line: ${problem}`, advice);
@@ -32,7 +38,8 @@ async function leave(status: number): Promise<void> {
 async function main(): Promise<number> {
   let status: number = EXIT.usage;
   try {
-    await programOf(VERBS, (value) => {
+    const given = verbGiven(); // the options of the others need not be put together
+    await programOf(given === undefined ? VERBS : [given], (value) => {
       status = value;
     }).parseAsync();
     checkOutput();
