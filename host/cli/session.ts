@@ -1,6 +1,7 @@
 // One machine from start to end on the user's terminal: signals, serial input, exit status.
 
 import os from "node:os";
+import tty from "node:tty";
 import type { VmConfig } from "../machine/config.js";
 import type { Vm } from "../machine/vm.js";
 import type { ConsoleTerminal } from "./console.js";
@@ -52,6 +53,8 @@ export interface SessionOptions {
   beforeRun?: (vm: Vm) => void | Promise<void>;
 }
 
+const STDIN = 0;
+
 /** A start that takes longer is one that somebody waits for. */
 const PROGRESS_AFTER_MS = 300;
 
@@ -62,7 +65,7 @@ function startingText({ devices }: VmConfig): string {
 
 /** Watches over a terminal that is about to become the guest's. */
 async function guardOf({ input }: SessionOptions): Promise<TerminalGuard | undefined> {
-  if (!input || !process.stdin.isTTY) return undefined;
+  if (!input || !tty.isatty(STDIN)) return undefined;
   const { TerminalGuard } = await import("./terminal-guard.js");
   return TerminalGuard.start();
 }
@@ -80,16 +83,17 @@ export async function runSession(config: VmConfig, options: SessionOptions): Pro
   const starting = Promise.all([import("./terminal.js"), guardOf(options)]);
   const timer = setTimeout(() => showProgress(startingText(config)), PROGRESS_AFTER_MS);
   const vm = await creating.finally(() => clearTimeout(timer));
-  const [{ Terminal, surviveHangUp }, guard] = await starting;
+  const [{ Terminal, hasInput, surviveHangUp }, guard] = await starting;
   await guard?.ready;
   guard?.watch();
   const signals = new StopSignals(vm);
-  const terminal = options.input
-    ? Terminal.open({
-        input: (bytes) => options.console?.input(bytes) ?? vm.serialInput(bytes),
-        quit: () => vm.stop("Ctrl-A x"),
-      })
-    : undefined;
+  const terminal =
+    options.input && hasInput()
+      ? Terminal.open({
+          input: (bytes) => options.console?.input(bytes) ?? vm.serialInput(bytes),
+          quit: () => vm.stop("Ctrl-A x"),
+        })
+      : undefined;
   surviveHangUp(leaveAtOnce); // behind what puts a terminal back
   try {
     options.console?.connect(vm);
