@@ -249,13 +249,14 @@ async function assemble(
   // What devices and their worker use is released behind them, although it is there later.
   const used: Assembly["cleanup"] = [];
   cleanup.push(() => undo(used));
-  const { kvm, vm } = openKvm(config, used);
-  const controllers = vm.createInterruptControllers();
-  used.push(settled(controllers));
   const socketFiles = control === undefined ? [] : [control.handOver()];
   const devices = new DeviceSet(config, { emit, stop, socketFiles });
   cleanup.push(() => devices.close());
   await devices.startFirst();
+  // Its process boots from now on, whatever KVM says.
+  const { kvm, vm } = openKvm(config, used);
+  const controllers = vm.createInterruptControllers();
+  used.push(settled(controllers));
   startThread("vcpu");
   cleanup.push(dismissThreads);
   const { cpuCount } = config;
