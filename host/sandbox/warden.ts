@@ -134,6 +134,7 @@ export class Warden implements DeviceStarter {
   private constructor(
     pid: number,
     options: {
+      pidfd: PidFd;
       messages: number;
       descriptors: number;
       hasFiles: boolean;
@@ -142,7 +143,7 @@ export class Warden implements DeviceStarter {
   ) {
     this.pid = pid;
     this.#hasFiles = options.hasFiles;
-    this.#pidfd = new PidFd(pid);
+    this.#pidfd = options.pidfd;
     this.#descriptors = options.descriptors;
     this.#onGone = options.onGone;
     this.#messages = new Socket({ fd: options.messages, readable: true, writable: true });
@@ -181,11 +182,11 @@ export class Warden implements DeviceStarter {
         environment: ENVIRONMENT,
         fds,
       });
-      const ends = { messages: messages.ours, descriptors: descriptors.ours };
-      const warden = new Warden(pid, { ...ends, hasFiles: socketFiles.length > 0, onGone });
+      const pidfd = new PidFd(pid);
+      pidfd.stop();
       waitForTurn(pid); // or when it is let go the guest, which is about to start, has to wait
-      warden.#pidfd.stop();
-      return warden;
+      const ends = { pidfd, messages: messages.ours, descriptors: descriptors.ours };
+      return new Warden(pid, { ...ends, hasFiles: socketFiles.length > 0, onGone });
     } catch (error) {
       closeSync(messages.ours);
       closeSync(descriptors.ours);
