@@ -143,20 +143,6 @@ const base = __dirname + (startsMachine ? "/start" : "/main");
 `;
 const SHEBANG = "#!/usr/bin/env node\n";
 
-/**
- * For the default import of a module of Node's esbuild copies all that is in it, a quarter of a
- * millisecond in a device.
- */
-function withoutCopies(code: string): string {
-  return code.replace(
-    /\b(\w+) = __toESM\(require\("(node:[\w/]+)"\), 1\)/g,
-    (whole, name: string, module: string) => {
-      const hasOthers = new RegExp(`\\b${name}\\.(?!default\\b)`).test(code);
-      return hasOthers ? whole : `${name} = { default: require("${module}") }`;
-    },
-  );
-}
-
 /** Turns the bundled CommonJS module of a program into the script, its cache and its loader. */
 function finish(program: string): void {
   const base = path.join(BUNDLE, program);
@@ -164,10 +150,7 @@ function finish(program: string): void {
   const isCommand = code.startsWith(SHEBANG);
   const parameters = "exports, require, module, __filename, __dirname, __load";
   // A script that V8 has from a cache does not know how to import: its loader does.
-  const body = withoutCopies(code.slice(isCommand ? SHEBANG.length : 0)).replaceAll(
-    'import("',
-    '__load("',
-  );
+  const body = code.slice(isCommand ? SHEBANG.length : 0).replaceAll('import("', '__load("');
   fs.writeFileSync(`${base}.script`, `(function (${parameters}) {${body}\n})`, "latin1");
   const loader = `"use strict";\n${isCommand ? COMMAND_BASE : BASE}${LOADER}`;
   if (program === START) fs.rmSync(`${base}.js`);

@@ -2,7 +2,7 @@
 // is a value (logged as "driver bug: …", then DEVICE_NEEDS_RESET), an operating error is a
 // VmmError, and our own bug is a failed assert.
 
-import os from "node:os";
+import { constants } from "node:os";
 
 /** Exit statuses of the command line. */
 export const EXIT = {
@@ -70,7 +70,7 @@ export class VmmError extends Error {
 }
 
 const ERRNO_NAMES = new Map(
-  Object.entries(os.constants.errno).map(([name, value]) => [value as number, name]),
+  Object.entries(constants.errno).map(([name, value]) => [value as number, name]),
 );
 
 /** Symbolic name of an errno value (`13` → `"EACCES"`), or `"errno 9999"` for an unknown one. */

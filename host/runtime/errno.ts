@@ -1,6 +1,6 @@
 // Errors as WASI preview 1 numbers them.
 
-import os from "node:os";
+import { constants } from "node:os";
 import { errno } from "../ffi/libc.js";
 
 /** WASI's `errno` in the order of its values (wasi_snapshot_preview1.witx), by Linux' names. */
@@ -28,7 +28,7 @@ export const ERRNO_MFILE = wasiErrno("MFILE");
 export const ERRNO_NOTCAPABLE = wasiErrno("NOTCAPABLE");
 
 const WASI_ERRNO_OF = new Map(
-  Object.entries(os.constants.errno).flatMap(([name, linux]) => {
+  Object.entries(constants.errno).flatMap(([name, linux]) => {
     const wasi = wasiErrno(name.slice(1));
     return wasi < 0 ? [] : [[linux as number, wasi] as const];
   }),

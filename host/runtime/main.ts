@@ -1,7 +1,7 @@
 // Entry of a device process: load, lock down, then serve until the VMM closes the socket. No
 // instruction of the module runs, and no byte of the guest is read, before the lock-down.
 
-import fs from "node:fs";
+import { closeSync, fstatSync, readSync } from "node:fs";
 import { VmmError } from "../errors.js";
 import { _exit } from "../ffi/libc.js";
 import { type DeviceSetup, lockDown, MODULE_FD, SOCKET_FD } from "../sandbox/lockdown.js";
@@ -22,18 +22,18 @@ import { GrantedFiles } from "./wasi_snapshot_preview1.js";
 
 /** Reads the module and closes its descriptor: a confined process has its grants and no other. */
 function readModule(): Uint8Array {
-  const { size } = fs.fstatSync(MODULE_FD);
+  const { size } = fstatSync(MODULE_FD);
   if (size > MODULE_BYTES_MAX) {
     throw new VmmError("ERR_MODULE", `Cannot load the module: ${size} bytes, at most 1 MiB`);
   }
   const module = new Uint8Array(size);
   let length = 0;
   while (length < size) {
-    const bytes = fs.readSync(MODULE_FD, module, length, size - length, length);
+    const bytes = readSync(MODULE_FD, module, length, size - length, length);
     if (bytes === 0) break;
     length += bytes;
   }
-  fs.closeSync(MODULE_FD);
+  closeSync(MODULE_FD);
   return module.subarray(0, length);
 }
 

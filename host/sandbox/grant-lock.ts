@@ -6,7 +6,7 @@
 // tells against his own. A lock belongs to the open file, and goes with the last process that has
 // it.
 
-import os from "node:os";
+import { constants } from "node:os";
 import { errnoName } from "../errors.js";
 import { errno, fcntl } from "../ffi/libc.js";
 import { Mapping } from "../ffi/memory.js";
@@ -25,7 +25,7 @@ const RESIZE = 3;
 const FLOCK_BYTES = 32;
 const L_START = 8;
 const L_LEN = 16;
-const { EAGAIN, EACCES } = os.constants.errno;
+const { EAGAIN, EACCES } = constants.errno;
 const { F_RDLCK, F_WRLCK, F_UNLCK } = FCNTL;
 
 /** Bytes to lock, and bytes that nobody else may have locked. */

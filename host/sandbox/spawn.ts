@@ -3,7 +3,7 @@
 
 import { closeSync, constants, openSync } from "node:fs";
 import { Socket } from "node:net";
-import os from "node:os";
+import { constants as osConstants } from "node:os";
 import { fileURLToPath } from "node:url";
 import { VmmError } from "../errors.js";
 import { checked, fcntl, socketpair, syscall } from "../ffi/libc.js";
@@ -171,7 +171,7 @@ function openAll({ module: file, grants }: SpawnOptions): { module: number; gran
 }
 
 const SIGNAL_NAMES = new Map(
-  Object.entries(os.constants.signals).map(([name, number]) => [number as number, name]),
+  Object.entries(osConstants.signals).map(([name, number]) => [number as number, name]),
 );
 
 /** Decodes a status of wait4(2). */
