@@ -24,8 +24,12 @@ const SLEEPS_MAX = 256;
  * some 4 ms, and who is woken waits far less.
  */
 export const YIELD_MS_MAX = 1;
-/** Times to sleep after such a yield. */
-const SLEEPS_AWAY = 4096;
+/**
+ * Times to sleep after such a yield: at least, which is soon over when the machine only stumbled,
+ * and at most. Twice as often after each, and once less for each look that finds something.
+ */
+const SLEEPS_AWAY_MIN = 64;
+const SLEEPS_AWAY_MAX = 4096;
 
 /** Whether a VM with `cpuCount` vCPUs leaves this machine a core that may be used for looking. */
 export function hasCoreToSpare(cpuCount: number): boolean {
@@ -40,12 +44,15 @@ export interface LookoutOptions {
   looks: boolean;
   /** Milliseconds of a clock, other than this machine's. */
   now?: () => number;
+  /** Lets others use the core, if not by sched_yield(2). */
+  yields?: () => void;
 }
 
 export class Lookout {
   readonly #epoll: Epoll;
   readonly #looks: boolean;
   readonly #now: () => number;
+  readonly #yield: () => void;
   /** Queues whose notifications are off, and who is to be told. */
   #queues: Queue[] = [];
   #notices: Notice[] = [];
@@ -55,11 +62,14 @@ export class Lookout {
   /** Times to sleep before it looks again, and after the next time that it looks in vain. */
   #sleepsLeft = 0;
   #sleeps = 1;
+  /** The same after somebody else had the core. */
+  #sleepsAway = SLEEPS_AWAY_MIN;
 
-  constructor(epoll: Epoll, { looks, now = () => performance.now() }: LookoutOptions) {
+  constructor(epoll: Epoll, options: LookoutOptions) {
     this.#epoll = epoll;
-    this.#looks = looks;
-    this.#now = now;
+    this.#looks = options.looks;
+    this.#now = options.now ?? (() => performance.now());
+    this.#yield = options.yields ?? sched_yield;
   }
 
   /**
@@ -98,13 +108,15 @@ export class Lookout {
         return false;
       }
       const before = now;
-      sched_yield();
+      this.#yield();
       now = this.#now();
       if (now - before < YIELD_MS_MAX) continue;
-      this.#sleepsLeft = SLEEPS_AWAY;
+      this.#sleepsLeft = this.#sleepsAway;
+      this.#sleepsAway = Math.min(2 * this.#sleepsAway, SLEEPS_AWAY_MAX);
       return false;
     }
     this.#sleeps = 1;
+    this.#sleepsAway = Math.max(this.#sleepsAway - 1, SLEEPS_AWAY_MIN);
     return true;
   }
 
