@@ -16,8 +16,6 @@ const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const BUNDLE = path.join(ROOT, "dist/bundle");
 const CODE_CACHE = fileURLToPath(new URL("code-cache.js", import.meta.url));
 
-const NOTHING = path.join(ROOT, "dist/build/nothing.js");
-
 /** What a program imports from the package: the types of its sources are copied beside it. */
 const IMPORTED = "testing/main";
 
@@ -46,7 +44,7 @@ const COMMANDER_STARTS_NOTHING: Plugin = {
   setup: ({ onResolve }) => {
     onResolve({ filter: /^node:child_process$/ }, ({ importer }) => {
       const isCommander = importer.includes("/node_modules/commander/");
-      return isCommander ? { path: NOTHING } : undefined;
+      return isCommander ? { path: path.join(ROOT, "dist/build/nothing.js") } : undefined;
     });
   },
 };
@@ -93,18 +91,6 @@ const EARLY_COMES_FIRST: Plugin = {
   },
 };
 
-/** The command line without what only other verbs load: a third less to read and to link. */
-const START = "cli/start";
-const STARTS_MACHINES_ONLY: Plugin = {
-  name: "starts machines only",
-  setup: ({ onResolve }) => {
-    onResolve({ filter: /^\.\// }, ({ path: module, importer, kind }) => {
-      const isVerb = kind === "dynamic-import" && importer.endsWith("verbs.ts");
-      return isVerb && module !== "./demo.js" ? { path: NOTHING } : undefined;
-    });
-  },
-};
-
 async function bundle(entries: readonly string[], options: BuildOptions): Promise<void> {
   await build({
     absWorkingDir: ROOT,
@@ -123,6 +109,7 @@ async function bundle(entries: readonly string[], options: BuildOptions): Promis
 /** NAME.js: runs NAME.script, with what is compiled of it if this node can use that. */
 const LOADER = `const { readFileSync } = require("node:fs");
 const { Script } = require("node:vm");
+const base = __filename.slice(0, -".js".length);
 let cachedData;
 try {
   cachedData = readFileSync(base + ".cache");
@@ -136,11 +123,6 @@ const script = new Script(readFileSync(base + ".script", "latin1"), {
 const __load = (specifier) => import(specifier);
 script.runInThisContext()(exports, require, module, __filename, __dirname, __load);
 `;
-const BASE = 'const base = __filename.slice(0, -".js".length);\n';
-/** main.js runs start.script for a verb that starts a machine. */
-const COMMAND_BASE = `const { startsMachine } = require("${EARLY}");
-const base = __dirname + (startsMachine ? "/start" : "/main");
-`;
 const SHEBANG = "#!/usr/bin/env node\n";
 
 /** Turns the bundled CommonJS module of a program into the script, its cache and its loader. */
@@ -152,9 +134,8 @@ function finish(program: string): void {
   // A script that V8 has from a cache does not know how to import: its loader does.
   const body = code.slice(isCommand ? SHEBANG.length : 0).replaceAll('import("', '__load("');
   fs.writeFileSync(`${base}.script`, `(function (${parameters}) {${body}\n})`, "latin1");
-  const loader = `"use strict";\n${isCommand ? COMMAND_BASE : BASE}${LOADER}`;
-  if (program === START) fs.rmSync(`${base}.js`);
-  else fs.writeFileSync(`${base}.js`, isCommand ? SHEBANG + loader : loader);
+  const first = `${SHEBANG}"use strict";\nrequire("${EARLY}");\n`;
+  fs.writeFileSync(`${base}.js`, (isCommand ? first : '"use strict";\n') + LOADER);
   execFileSync(process.execPath, [...PROGRAMS[program]!, CODE_CACHE, base], { stdio: "inherit" });
   // The package's modules are ES modules; this folder's are not.
   const scope = path.join(path.dirname(base), "package.json");
@@ -171,7 +152,7 @@ const META =
  */
 const CLOCK = "function __now() { const [s, ns] = process.hrtime(); return s * 1e3 + ns / 1e6; }";
 const COMMAND_CLOCK = "function __now() { return process.uptime() * 1e3; }";
-const COMMAND = "cli/main";
+const COMMANDS = ["cli/main"];
 
 const IO_WORKER = "machine/io-worker";
 const META_URL = { "import.meta.url": "__meta.url" };
@@ -186,16 +167,12 @@ const scripts = (clock: string, plugins: Plugin[] = []): BuildOptions => ({
 
 fs.rmSync(BUNDLE, { recursive: true, force: true });
 await bundle([IMPORTED], { format: "esm", plugins: [WASM_INSIDE] });
-const command = [COMMANDER_STARTS_NOTHING, EARLY_COMES_FIRST];
-await bundle([COMMAND], scripts(COMMAND_CLOCK, command));
-await bundle([], {
-  ...scripts(COMMAND_CLOCK, [...command, STARTS_MACHINES_ONLY]),
-  entryPoints: [{ in: `host/${COMMAND}.ts`, out: START }],
-});
-await bundle([IO_WORKER], { ...scripts(CLOCK), define: META_URL });
-const bundled = [COMMAND, START, IO_WORKER];
+await bundle(COMMANDS, scripts(COMMAND_CLOCK, [COMMANDER_STARTS_NOTHING, EARLY_COMES_FIRST]));
+const others = Object.keys(PROGRAMS).filter((program) => !COMMANDS.includes(program));
+const isBusy = (program: string) => program === IO_WORKER;
+await bundle(others.filter(isBusy), { ...scripts(CLOCK), define: META_URL });
 await bundle(
-  Object.keys(PROGRAMS).filter((name) => !bundled.includes(name)),
+  others.filter((program) => !isBusy(program)),
   scripts(CLOCK),
 );
 for (const program of Object.keys(PROGRAMS)) finish(program);

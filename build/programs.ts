@@ -10,7 +10,6 @@ import { NODE_FLAGS as WARDEN_FLAGS } from "../host/sandbox/warden.js";
 export const PROGRAMS: Readonly<Record<string, readonly string[]>> = {
   "cli/main": [],
   "cli/early": [],
-  "cli/start": [],
   "author/description-worker": [],
   "machine/io-worker": [],
   "machine/vcpu-worker": [],

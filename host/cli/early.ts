@@ -9,11 +9,7 @@ const MACHINES = ["run", "demo"];
 const HELP = ["-h", "--help"];
 
 const [command = "", ...rest] = process.argv.slice(2);
-/** Whether this is a command that runs a machine, and does not only say how. */
-export const startsMachine =
-  MACHINES.includes(command) && !rest.some((word) => HELP.includes(word));
-
-if (startsMachine) startThread("io");
+if (MACHINES.includes(command) && !rest.some((word) => HELP.includes(word))) startThread("io");
 
 // The bundle's other script finds the threads here.
 export { dismissThreads, startThread, threadFor };
