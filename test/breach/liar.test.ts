@@ -10,7 +10,7 @@ import * as assert from "uvu/assert";
 import { EXIT } from "../../host/errors.js";
 import { ENTROPY_GUEST, jsonLines, whyNoKvm } from "../support/bulkhead.js";
 import { skip } from "../support/skip.js";
-import { type Change, changedBulkhead } from "./support/rogue.js";
+import { type Change, changedBulkhead, SERVE } from "./support/rogue.js";
 
 const TIMEOUT_MS = 60_000;
 
@@ -71,11 +71,7 @@ const BARE_LATER: readonly Change[] = [
     `prime(); globalThis.bare = readdirSync("/bulkhead/dist/host").includes("${BARE}");`,
   ),
   inLockDown(FILTER, `() => { if (!globalThis.bare) (${FILTER})(); }`),
-  {
-    file: "runtime/main.js",
-    from: "dispatcher.begin(length);",
-    to: 'if (globalThis.bare) sendText(channel, LOG, "served"); dispatcher.begin(length);',
-  },
+  { ...SERVE, to: `if (globalThis.bare) this.#channel.say("served"); ${SERVE.from}` },
 ];
 
 /** Lets a device that was confined die while a guest reads, and its successors have no filter. */

@@ -149,7 +149,10 @@ consoles("a device that dies while somebody is there, or nobody, has a successor
   assert.is(String(await somebody.hearText("first")), "first");
   await kill();
   somebody.type("second");
-  assert.is(String(await somebody.hearText("second")), "second");
+  const heard = String(await somebody.hearText("second"));
+  // It may have died before the VMM heard that it had written, and then its successor writes again.
+  const again = heard.slice(0, -"second".length);
+  assert.ok("first".endsWith(again), `"${again}" is not the end of what was there before`);
   await quit(somebody);
   assert.is(await done, 0);
 });

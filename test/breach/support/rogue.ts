@@ -8,8 +8,8 @@ import { fileURLToPath } from "node:url";
 
 const ROOT = fileURLToPath(new URL("../../../../", import.meta.url));
 
-/** The place in the runtime where a device has received a message. */
-const SERVE = "dispatcher.begin(length);";
+/** The place in the runtime where a device has received a message that is not plain requests. */
+export const SERVE = { file: "runtime/service.js", from: "this.#dispatcher.begin(length);" };
 
 /** A change of one compiled file below dist/host: `from`, which is there once, becomes `to`. */
 export interface Change {
@@ -35,12 +35,13 @@ export function changedBulkhead(...changes: readonly Change[]): string {
   return path.join(directory, "dist/host/cli/main.js");
 }
 
-/** Entry of a `bulkhead` whose devices make `call`, an expression, at each message. */
+/** Entry of a `bulkhead` whose devices make `call`, an expression, at such a message. */
 export function rogueBulkhead(call: string): string {
-  const file = "runtime/main.js";
+  const { file, from } = SERVE;
+  const first = 'import { CLOSED } from "../wire/channel.js";\n';
   const imports = 'import { syscall } from "../ffi/libc.js";\n';
   return changedBulkhead(
-    { file, from: SERVE, to: `${call};\n    ${SERVE}` },
-    { file, from: 'import fs from "node:fs";\n', to: `import fs from "node:fs";\n${imports}` },
+    { file, from, to: `${call};\n    ${from}` },
+    { file, from: first, to: first + imports },
   );
 }
