@@ -130,17 +130,27 @@ export class Lookout {
     return first || (this.#queuesFirst ? this.#epoll.serve(0) > 0 : this.#lookAtQueues());
   }
 
-  /** Whoever is told takes the queue out of the list, and may put it there again. */
+  /** Who is told is out of the list then, and may put the queue there again. */
   #lookAtQueues(): boolean {
     let found = false;
     for (let i = this.#queues.length - 1; i >= 0; i -= 1) {
-      if (!this.#queues[i]!.hasNews) continue;
-      const [queue] = this.#queues.splice(i, 1);
-      const [notice] = this.#notices.splice(i, 1);
-      notice!(queue!.index);
+      const queue = this.#queues[i]!;
+      if (!queue.hasNews) continue;
+      const notice = this.#notices[i]!;
+      this.#remove(i);
+      notice(queue.index);
       found = true;
     }
     return found;
+  }
+
+  /** The last one, which was looked at already, takes the place: nothing is allocated. */
+  #remove(index: number): void {
+    const queue = this.#queues.pop()!;
+    const notice = this.#notices.pop()!;
+    if (index === this.#queues.length) return;
+    this.#queues[index] = queue;
+    this.#notices[index] = notice;
   }
 
   /** Has every driver notify again; whether one made something available meanwhile. */

@@ -201,6 +201,28 @@ test("neither a queue nor a descriptor that always has something keeps the other
   all.close();
 });
 
+test("of several queues those with news are noticed, and the others stay looked at", () => {
+  const all = rig(true);
+  const rigs = [0, 1, 2].map(() => pair({ features: VERSION_1_ONLY }));
+  const noticed: number[] = [];
+  all.come();
+  for (const [which, { queue }] of rigs.entries()) {
+    queue.suppressNotifications();
+    const notice = () => {
+      noticed.push(which);
+      while (queue.pop() >= 0) queue.chains.markSent();
+    };
+    assert.ok(all.lookout.takes(queue, notice));
+  }
+  for (const which of [0, 2, 1]) {
+    rigs[which]!.driver.add({ writable: [1] });
+    all.lookout.wait(0);
+  }
+  assert.equal(noticed, [0, 2, 1]);
+  for (const { bench } of rigs) bench.close();
+  all.close();
+});
+
 test("what a driver offers as the lookout goes to sleep is not slept on", () => {
   const all = rig(true);
   const { queue, driver, bench } = pair({ features: VERSION_1_ONLY });
