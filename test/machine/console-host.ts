@@ -10,7 +10,7 @@ import net from "node:net";
 import os from "node:os";
 import path from "node:path";
 import { Slave } from "../support/slave.js";
-import { ask, boot, end, logIn, say, withDisks } from "./debian-guest.js";
+import { ask, boot, end, logIn, say, signOfLife, withDisks } from "./debian-guest.js";
 import type { GuestConsole } from "./guest-console.js";
 
 /**
@@ -111,7 +111,8 @@ async function kill(guest: GuestConsole): Promise<void> {
 
 async function use(guest: GuestConsole): Promise<void> {
   await logIn(guest);
-  guest.type(`ln -s /dev/v*-ports ${PORTS}`);
+  signOfLife(guest);
+  guest.type(`ln -sfn /dev/v*-ports ${PORTS}`); // a boot that is repeated finds the first one's
   await look(guest);
   await talk(guest, PTY_PORT, onPty(guest));
   await talk(guest, SOCKET_PORT, await onSocket());
@@ -133,6 +134,7 @@ try {
         ...["--device", `console,file=${SECOND_CONSOLE},${ports}`],
       ],
       terminal: { rows: 40, columns: 100 },
+      serial: SERIAL,
       use,
     }),
   );

@@ -13,10 +13,14 @@ export function say(text: string): void {
   console.log(`host: ${text}`);
 }
 
-/** Types a command and waits for what it says in the line that begins with `word`. */
+/**
+ * Types a command and waits for what it says after `word`. What is typed has a backslash, so it is
+ * never taken for the answer; nor need the answer begin a line: a shell whose terminal gets another
+ * size writes its prompt and what was typed again, and the answer comes right behind.
+ */
 export async function ask(guest: GuestConsole, word: string, command: string): Promise<string> {
-  guest.type(`echo "guest: ${word}" $(${command})`);
-  const [, answer = ""] = await guest.expect(new RegExp(`^guest: ${word} ?(.*)\n`, "m"));
+  guest.type(`echo guest\\: ${word} $(${command})`);
+  const [, answer = ""] = await guest.expect(new RegExp(`guest: ${word} ?(.*)\n`));
   return answer;
 }
 
@@ -27,6 +31,11 @@ export async function logIn(guest: GuestConsole): Promise<void> {
   await guest.expect(/Password: /);
   guest.type(ROOT_PASSWORD);
   await guest.expect(/:~# /);
+}
+
+/** Has the guest say on its serial console that it lives, as long as it does. */
+export function signOfLife(guest: GuestConsole): void {
+  guest.type("(while sleep 3; do echo alive; done) >/dev/ttyS0 &");
 }
 
 /** Has the guest end by itself, which bulkhead says with status 0. */
@@ -71,6 +80,8 @@ export interface Boot {
   args: string[];
   /** It runs on a terminal of this size. */
   terminal?: TerminalSize;
+  /** What its serial console says goes here, when it has another for its user: see signOfLife(). */
+  serial?: string;
   use(guest: GuestConsole): Promise<void>;
 }
 
@@ -79,7 +90,8 @@ export async function boot({ at, isEmulated }: Disks, wanted: Boot): Promise<voi
   const machine = ["-k", at("vmlinuz"), "-i", at("initrd.img"), "-m", "512M", "-c", "2"];
   for (let left = GUEST_TRIES_MAX; ; left--) {
     say(`boot ${wanted.word}`);
-    const guest = new GuestConsole([...machine, ...wanted.args], wanted.terminal);
+    const { args, terminal, serial } = wanted;
+    const guest = new GuestConsole([...machine, ...args], terminal, serial);
     try {
       return await wanted.use(guest);
     } catch (error) {

@@ -14,6 +14,8 @@ const BULKHEAD = fileURLToPath(new URL("../../bundle/cli/main.js", import.meta.u
  * machine. Its kernel would have complained of a task that waits for a disk after 120 s.
  */
 const SILENT_MS = 400_000;
+/** A guest that is alive writes to its other console every few seconds. */
+const SIGN_MS_MAX = 60_000;
 
 /** What a terminal is told beside text: colours, positions, modes. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: an escape sequence starts with one
@@ -31,6 +33,7 @@ export class GuestConsole {
   /** What guest and bulkhead have said. */
   text = "";
   readonly #start = performance.now();
+  readonly #signs: string | undefined;
   readonly #process: ChildProcess;
   #type: (keys: string) => void = () => {};
   #pty: Pty | undefined;
@@ -38,14 +41,19 @@ export class GuestConsole {
   #seen = 0;
   #wake: () => void = () => {};
   #status: number | undefined;
-  #silent = false;
+  #isSilent = false;
+  /** Its kernel lives, when it is silent: then a device or a wake-up of ours hangs. */
+  #isAlive = false;
   #timer: NodeJS.Timeout | undefined;
 
   /**
    * @param args of `bulkhead run`
    * @param terminal size of a terminal that it runs on; without one there are pipes
+   * @param signs file that grows as long as the guest's kernel lives, whatever becomes of the
+   *   console that is read here
    */
-  constructor(args: string[], terminal?: TerminalSize) {
+  constructor(args: string[], terminal?: TerminalSize, signs?: string) {
+    this.#signs = signs;
     const command = [BULKHEAD, "run", ...args];
     if (terminal === undefined) this.#process = this.#onPipes(command);
     else this.#process = this.#onTerminal(command, terminal);
@@ -104,7 +112,7 @@ export class GuestConsole {
 
   /** The emulator's fault that ended the guest, if it was one; see tries.ts. */
   get symptom(): string | undefined {
-    if (this.#silent) return HUNG_TASK.test(this.text) ? undefined : "the guest fell silent";
+    if (this.#isSilent) return this.#isAlive ? undefined : "the guest fell silent";
     const seconds = Number(this.seconds);
     return emulatorSymptom({ status: this.#status ?? 137, output: this.text, seconds });
   }
@@ -135,12 +143,18 @@ export class GuestConsole {
     this.#process.kill("SIGKILL");
   }
 
+  get #hasSigned(): boolean {
+    if (this.#signs === undefined) return false;
+    return Date.now() - fs.statSync(this.#signs).mtimeMs < SIGN_MS_MAX;
+  }
+
   #said(text: string): void {
     this.text += text;
     this.#wake();
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
-      this.#silent = true;
+      this.#isAlive = HUNG_TASK.test(this.text) || this.#hasSigned;
+      this.#isSilent = true;
       this.kill();
     }, SILENT_MS);
   }
