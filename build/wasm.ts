@@ -8,18 +8,24 @@ import asc from "assemblyscript/asc";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const SOURCES = "host/runtime/assembly";
-/** Those of the sources that become modules. */
-const MODULES = ["batch", "pump", "memory"];
+/** Those of the sources that become modules, and their options. */
+const MODULES: Readonly<Record<string, readonly string[]>> = {
+  batch: [],
+  pump: [],
+  memory: [],
+  linked: ["--importTable"],
+  transfers: [],
+};
 /** They work on memory that they are given, and have no data of their own in it. */
 const OPTIONS = ["-O3", "--runtime", "stub", "--importMemory", "--use", "abort="];
 
-for (const name of MODULES) {
+for (const [name, options] of Object.entries(MODULES)) {
   const [source, output] = [
     path.join(SOURCES, `${name}.ts`),
     path.join("dist", SOURCES, `${name}.wasm`),
   ];
   const place = ["--baseDir", ROOT, "--outFile", output];
-  const { error, stderr } = await asc.main([source, ...place, ...OPTIONS]);
+  const { error, stderr } = await asc.main([source, ...place, ...OPTIONS, ...options]);
   if (error !== null) throw new Error(`${source}: ${error.message}\n${stderr.toString()}`);
   const { size } = fs.statSync(path.join(ROOT, output));
   console.log(`${output}: ${size} bytes`);

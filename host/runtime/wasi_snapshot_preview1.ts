@@ -14,6 +14,7 @@ import {
   wasiFdOf,
 } from "../sandbox/grants.js";
 import type { Manifest } from "../sandbox/manifest.js";
+import { IO_BYTES_MAX } from "./assembly/limits.js";
 import { CLOCK_MONOTONIC, CLOCK_REALTIME, nanosecondsOf } from "./clock.js";
 import { DirectoryCalls, Listing, openFlagsOf, writes } from "./directory-calls.js";
 import {
@@ -34,7 +35,7 @@ import { LOG_WRITE_BYTES_MAX, ModuleLog } from "./log.js";
 import { type OpenFile, openedFrom, openFile } from "./open-file.js";
 import { OtherEnd } from "./other-end.js";
 import { accept, closeConnection } from "./socket-calls.js";
-import { IO_BYTES_MAX, Transfers } from "./transfers.js";
+import { Transfers } from "./transfers.js";
 
 /** The descriptor of a module's that is the VMM's log. */
 const STDERR = 2;
@@ -87,15 +88,14 @@ export class GrantedFiles implements World {
     this.#random = this.#files.find((file) => file?.functions.has("random_get"));
   }
 
-  /** @param module whose imports are wanted; without one, all */
-  link(module?: WebAssembly.Module): Record<string, ImportedCall> {
+  link(): Record<string, ImportedCall> {
     const transfers = {
       fd_read: this.fd_read.bind(this),
       fd_pread: this.fd_pread.bind(this),
       fd_write: this.fd_write.bind(this),
       fd_pwrite: this.fd_pwrite.bind(this),
     };
-    this.#transfers = new Transfers(transfers, this.#files, module);
+    this.#transfers = new Transfers(transfers, this.#files);
     return {
       ...transfers,
       ...this.#transfers.functions,

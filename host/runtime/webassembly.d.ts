@@ -23,6 +23,7 @@ declare namespace WebAssembly {
   }
 
   class Table {
+    constructor(descriptor: { element: "anyfunc"; initial: number });
     set(index: number, value: unknown): void;
   }
 

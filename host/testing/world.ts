@@ -3,6 +3,7 @@
 //
 // It refuses what host/runtime/wasi_snapshot_preview1.ts refuses, with the same errno.
 
+import { IO_BYTES_MAX } from "../runtime/assembly/limits.js";
 import { readableBit, writableBit } from "../runtime/attention.js";
 import { isBeneath, openFlagsOf, writes } from "../runtime/directory-calls.js";
 import {
@@ -16,7 +17,6 @@ import {
 import { FILESTAT_BYTES } from "../runtime/file-calls.js";
 import type { ImportedCall, World } from "../runtime/instance.js";
 import type { LinearMemory } from "../runtime/linear-memory.js";
-import { IO_BYTES_MAX } from "../runtime/transfers.js";
 import { FDFLAGS_NONBLOCK, IOVECS_MAX } from "../runtime/wasi_snapshot_preview1.js";
 import { DIRECTORY_FILES_MAX, kindRow } from "../sandbox/grant-kinds.js";
 import { functionsOn, type ResolvedGrant, WASI_FD_FIRST, wasiFdOf } from "../sandbox/grants.js";

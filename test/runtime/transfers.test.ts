@@ -6,14 +6,10 @@ import os from "node:os";
 import path from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { IO_BYTES_MAX } from "../../host/runtime/assembly/limits.js";
 import { ERRNO_BADF, ERRNO_SUCCESS } from "../../host/runtime/errno.js";
 import { LinearMemory } from "../../host/runtime/linear-memory.js";
-import {
-  IO_BYTES_MAX,
-  TRANSFER_NAMES,
-  type TransferName,
-  Transfers,
-} from "../../host/runtime/transfers.js";
+import { TRANSFER_NAMES, type TransferName, Transfers } from "../../host/runtime/transfers.js";
 import { pattern } from "./support.js";
 
 const PAGE = 65536;

@@ -3,6 +3,7 @@ import os from "node:os";
 import path from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { IO_BYTES_MAX } from "../../host/runtime/assembly/limits.js";
 import {
   ERRNO_BADF,
   ERRNO_FAULT,
@@ -13,7 +14,6 @@ import {
 } from "../../host/runtime/errno.js";
 import { writeFilestat } from "../../host/runtime/file-calls.js";
 import { LinearMemory } from "../../host/runtime/linear-memory.js";
-import { IO_BYTES_MAX } from "../../host/runtime/transfers.js";
 import { GrantedFiles, IOVECS_MAX } from "../../host/runtime/wasi_snapshot_preview1.js";
 import { NO_FD } from "../../host/sandbox/grants.js";
 import type { GrantKind, Right } from "../../host/sandbox/manifest.js";

@@ -1,0 +1,11 @@
+// Which descriptors transfers may use by themselves. Nothing but numbers and types: TypeScript and
+// AssemblyScript read this file.
+
+/** Descriptors of a device that are looked up: a larger one is for JavaScript. */
+export const FILES_MAX = 64;
+
+/** Of each function, its index: in the table, and of its row of FILES_MAX words in the memory. */
+export const FD_READ = 0;
+export const FD_WRITE = 1;
+export const FD_PREAD = 2;
+export const FD_PWRITE = 3;
