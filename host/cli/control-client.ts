@@ -85,7 +85,7 @@ export class ControlClient {
     if (fault !== undefined) throw usageError(`Cannot control VM "${name}": ${fault}`);
     const file = findSocket(name);
     if (file !== undefined) return ControlClient.connect(name, file);
-    throw notFound(name, `no such VM runs, ${didYouMean(name, namesOfVms())}`);
+    throw notFound(name, `no such VM runs, ${didYouMean(name, await namesOfVms())}`);
   }
 
   #heard(text: string): void {
@@ -178,8 +178,9 @@ function filesIn(directory: string): string[] {
   }
 }
 
-function namesOfVms(): string[] {
-  return socketsOfVms().map(({ name }) => name);
+/** Names of the VMs that answer: a socket is left behind by one that was killed. */
+function namesOfVms(): Promise<string[]> {
+  return withVms(async ({ name }) => name);
 }
 
 /** Runs `body` with a conversation with each VM of this user; one that is gone is left out. */

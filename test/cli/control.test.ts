@@ -75,6 +75,7 @@ control("list shows every VM, and takes away what dead ones left behind", async 
   const script = "require('net').createServer().listen(process.argv[1], () => process.abort())";
   spawnSync(process.execPath, ["-e", script, socketOf("dead")], { stdio: "ignore" });
   assert.ok(existsSync(socketOf("dead")));
+  assert.match(refused("stop", "nobody"), /no such VM runs, known: db-2, db-10, web\n/);
   const lines = ok("list").trimEnd().split("\n");
   assert.match(lines[0]!, /^NAME +PID +STATE +CPUS +MEMORY +UPTIME +DEVICES$/);
   assert.equal(
