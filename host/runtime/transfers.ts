@@ -34,7 +34,7 @@ function instanceOf(name: string, imports: object): WebAssembly.Exports {
   return new WebAssembly.Instance(module, imports as WebAssembly.Imports).exports;
 }
 
-/** The words of linked.ts. */
+/** Fills in the words of linked.ts: a row must not run into the next one, another function's. */
 function fill(words: Uint32Array, files: OpenFiles): void {
   for (const [fd, file] of files.slice(0, FILES_MAX).entries()) {
     if (file?.isPlain !== true) continue;
@@ -48,7 +48,8 @@ function fill(words: Uint32Array, files: OpenFiles): void {
 export class Transfers {
   readonly #slow: Functions;
   readonly #table = new WebAssembly.Table({ element: "anyfunc", initial: TRANSFER_NAMES.length });
-  readonly #linked: WebAssembly.Exports;
+  /** Not made where no file is plain, which saves such a device a millisecond. */
+  readonly #linked: WebAssembly.Exports | undefined;
   readonly #base = new WebAssembly.Global({ value: "f64", mutable: true }, 0);
   readonly #pages = new WebAssembly.Global({ value: "i32", mutable: true }, -1);
   #address = 0;
@@ -60,6 +61,7 @@ export class Transfers {
    */
   constructor(slow: Functions, files: OpenFiles) {
     this.#slow = slow;
+    if (!files.some((file) => file?.isPlain)) return;
     const memory = new WebAssembly.Memory({ initial: 1, maximum: 1 });
     fill(new Uint32Array(memory.buffer), files);
     this.#linked = instanceOf("linked", { env: { memory, table: this.#table } });
@@ -67,11 +69,12 @@ export class Transfers {
 
   /** The functions for a device to import; none may be called before attach(). */
   get functions(): Functions {
-    return this.#linked as Functions;
+    return (this.#linked ?? {}) as Functions;
   }
 
   /** The device exists, and so does its memory. */
   attach(memory: unknown): void {
+    if (this.#linked === undefined) return;
     const functions = instanceOf("transfers", {
       env: { memory },
       place: { base: this.#base, pages: this.#pages },

@@ -6,10 +6,13 @@ import os from "node:os";
 import path from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { FILES_MAX } from "../../host/runtime/assembly/granted.js";
 import { IO_BYTES_MAX } from "../../host/runtime/assembly/limits.js";
 import { ERRNO_BADF, ERRNO_SUCCESS } from "../../host/runtime/errno.js";
 import { LinearMemory } from "../../host/runtime/linear-memory.js";
 import { TRANSFER_NAMES, type TransferName, Transfers } from "../../host/runtime/transfers.js";
+import { WASI_FD_FIRST } from "../../host/sandbox/grants.js";
+import { CAPABILITIES_MAX } from "../../host/sandbox/manifest.js";
 import { pattern } from "./support.js";
 
 const PAGE = 65536;
@@ -47,6 +50,7 @@ function rig() {
   files[FILE] = { fd, functions, isPlain: true };
   files[CLOSED] = { fd: closed, functions, isPlain: true };
   files[SOCKET] = { fd, functions, isPlain: false };
+  files[FILES_MAX] = { fd, functions, isPlain: true };
   files[USELESS] = { fd, functions: new Set<string>(), isPlain: true };
   const transfers = new Transfers(slow as Record<TransferName, () => number>, files);
   transfers.attach(memory);
@@ -112,6 +116,8 @@ const ODD: Readonly<Record<string, Call>> = {
   "a descriptor with another end": { fd: SOCKET },
   "a descriptor without the right": { fd: USELESS },
   "the log": { fd: 2 },
+  "a descriptor behind those that are looked up": { fd: FILES_MAX },
+  "the first descriptor, whose words are behind another function's": { fd: 0 },
   "a negative descriptor": { fd: -1 },
 };
 
@@ -123,6 +129,16 @@ for (const [what, options] of Object.entries(ODD)) {
     close();
   });
 }
+
+test("Transfers looks up every descriptor that can be granted", () => {
+  assert.ok(FILES_MAX >= WASI_FD_FIRST + CAPABILITIES_MAX);
+});
+
+test("Transfers is nothing for a device without a plain file", () => {
+  const transfers = new Transfers({}, [undefined, { fd: 3, functions: new Set(), isPlain: false }]);
+  transfers.attach(new WebAssembly.Memory({ initial: 1, maximum: 1 }));
+  assert.equal(transfers.functions, {});
+});
 
 test("Transfers leaves an offset that is no exact number to JavaScript", () => {
   const { call, close } = rig();

@@ -1,8 +1,11 @@
-// Which descriptors transfers may use by themselves. Nothing but numbers and types: TypeScript and
+// Which descriptors transfers may use by themselves. Nothing but numbers: TypeScript and
 // AssemblyScript read this file.
 
-/** Descriptors of a device that are looked up: a larger one is for JavaScript. */
-export const FILES_MAX = 64;
+/**
+ * Descriptors of a device that are looked up, and more than can be granted (WASI_FD_FIRST and
+ * CAPABILITIES_MAX): a larger one is for JavaScript.
+ */
+export const FILES_MAX = 16;
 
 /** Of each function, its index: in the table, and of its row of FILES_MAX words in the memory. */
 export const FD_READ = 0;
