@@ -178,9 +178,10 @@ function filesIn(directory: string): string[] {
   }
 }
 
-/** Names of the VMs that answer: a socket is left behind by one that was killed. */
+/** Names of the VMs that answer, for a socket is left behind by one that was killed; or of all. */
 function namesOfVms(): Promise<string[]> {
-  return withVms(async ({ name }) => name);
+  const all = () => socketsOfVms().map(({ name }) => name);
+  return withVms(async ({ name }) => name).catch(all);
 }
 
 /** Runs `body` with a conversation with each VM of this user; one that is gone is left out. */
