@@ -6,7 +6,7 @@ export PATH=/bin HOME=/tmp
 
 # The kernel unpacks an initramfs into a root that pivot_root(2) refuses; a tmpfs is like any disk.
 if [ -z "$MOVED" ]; then
-  /bin/busybox mkdir /root
+  /bin/busybox mkdir -p /root
   /bin/busybox mount -t tmpfs -o size=90% root /root
   for entry in /*; do
     [ "$entry" = /root ] || /bin/busybox cp -a "$entry" /root/
@@ -28,6 +28,8 @@ for module in $(cat /modules/order); do insmod "/modules/$module.ko"; done
 [ ! -e /dev/vda ] || mount -t ext4 /dev/vda /disks
 
 stty -F /dev/ttyS1 raw -echo
+# Whether this kernel lives, which host-watch.ts looks for.
+while echo "<2>host: alive" >/dev/kmsg; do sleep 3; done &
 for job in $(ls /jobs | sort -n); do
   {
     echo "@@start $job"

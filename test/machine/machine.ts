@@ -18,16 +18,13 @@ import { callAt, mprotect } from "../../host/ffi/libc.js";
 import { Mapping, PROT_EXEC, PROT_READ } from "../../host/ffi/memory.js";
 import { missing } from "../support/debian.js";
 import { note } from "../support/skip.js";
+import { HostWatch, withoutHostSigns } from "./host-watch.js";
 import { type HostReport, type JobResult, Tries } from "./tries.js";
 
 export type { JobResult } from "./tries.js";
 
 const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
 
-/** From starting QEMU to the first job: four times what it takes on a busy machine. */
-const HOST_BOOT_MS = 120_000;
-/** Added to a job's own limit, which the emulated host watches: then the host itself hangs. */
-const HOST_GRACE_MS = 30_000;
 /** A job: five times what the longest takes with five programs for each CPU, 35 s. */
 const JOB_MS = 180_000;
 /** All jobs of a test with all their repetitions: less than the test runner's limit. */
@@ -238,38 +235,6 @@ export class JobReader implements HostReport {
   }
 }
 
-/** Kills an emulated host that makes no progress: it hangs. */
-class HostWatch {
-  readonly #jobs: Map<number, Job>;
-  readonly #kill: () => void;
-  readonly #deadline: number;
-  #timer: NodeJS.Timeout | undefined;
-
-  /** @param deadline of the test file, on performance.now()'s clock */
-  constructor(jobs: Map<number, Job>, deadline: number, kill: () => void) {
-    this.#jobs = jobs;
-    this.#deadline = deadline;
-    this.#kill = kill;
-    this.#arm(HOST_BOOT_MS);
-  }
-
-  /** A job has started or ended. */
-  progress({ unfinished }: HostReport): void {
-    const job = unfinished && this.#jobs.get(unfinished.index);
-    this.#arm((job ? limitOf(job) : 0) + HOST_GRACE_MS);
-  }
-
-  close(): void {
-    clearTimeout(this.#timer);
-  }
-
-  #arm(limitMs: number): void {
-    clearTimeout(this.#timer);
-    const left = Math.max(0, this.#deadline - performance.now());
-    this.#timer = setTimeout(this.#kill, Math.min(limitMs, left));
-  }
-}
-
 /** Boots one emulated host; resolves to what it got done before it ended, vanished or hung. */
 async function runHost(
   jobs: Map<number, Job>,
@@ -283,12 +248,13 @@ async function runHost(
     const initrd = hostWithJobs(jobs, directory, options.archive);
     const args = [...qemuArguments(initrd, consoleFile, await tscKhz()), ...diskArguments(options)];
     const qemu = spawn("qemu-system-x86_64", args, { stdio: ["ignore", "pipe", "pipe"] });
-    const watch = new HostWatch(jobs, deadline, () => qemu.kill("SIGKILL"));
+    const watch = new HostWatch(consoleFile, deadline, () => qemu.kill("SIGKILL"));
     qemu.stdout.setEncoding("utf8").on("data", (text: string) => {
       const [count, index] = [reader.results.size, reader.unfinished?.index];
       reader.push(text);
       const hasEnded = reader.results.size !== count;
-      if (hasEnded || reader.unfinished?.index !== index) watch.progress(reader);
+      const job = reader.unfinished && jobs.get(reader.unfinished.index);
+      if (hasEnded || reader.unfinished?.index !== index) watch.progress(job && limitOf(job));
       if (hasEnded) options.ended?.();
     });
     let errors = "";
@@ -296,11 +262,10 @@ async function runHost(
     await new Promise((resolve) => qemu.once("close", resolve));
     watch.close();
     if (!reader.complete) {
-      const last = fs.existsSync(consoleFile) ? fs.readFileSync(consoleFile, "latin1") : "";
+      const said = fs.existsSync(consoleFile) ? fs.readFileSync(consoleFile, "latin1") : "";
+      const last = withoutHostSigns(said).slice(-CONSOLE_BYTES);
       const how = qemu.signalCode === null ? "vanished" : "hung";
-      (options.note ?? note)(
-        `the emulated host ${how}; its last words:\n${errors}${last.slice(-CONSOLE_BYTES)}`,
-      );
+      (options.note ?? note)(`the emulated host ${how}; its last words:\n${errors}${last}`);
     }
     return reader;
   } finally {
