@@ -10,18 +10,26 @@ import net from "node:net";
 import os from "node:os";
 import path from "node:path";
 import { Slave } from "../support/slave.js";
-import { ask, boot, end, logIn, say, signOfLife, withDisks } from "./debian-guest.js";
+import {
+  ask,
+  boot,
+  DEBIAN_PARAMETERS,
+  end,
+  logIn,
+  say,
+  signOfLife,
+  withDisks,
+} from "./debian-guest.js";
 import type { GuestConsole } from "./guest-console.js";
 
 /**
  * A stock Debian loads virtio_console from its root file system. Until then it needs another
  * console, or its initramfs has nowhere to start init from; and systemd, which has looked for
- * consoles by then, has to be told to have a login on it. A guest that oopses reboots instead of
- * staying there.
+ * consoles by then, has to be told to have a login on it.
  */
 const PARAMETERS =
   "console=ttyS0 console=hvc0 systemd.wants=serial-getty@hvc0.service " +
-  "root=/dev/vda1 quiet oops=panic panic=-1";
+  `root=/dev/vda1 ${DEBIAN_PARAMETERS}`;
 const PTY_PORT = "org.bulkhead.pty";
 const SOCKET_PORT = "org.bulkhead.socket";
 /** A link: a line of the guest with the path itself would look like a complaint (tries.ts). */

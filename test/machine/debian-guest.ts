@@ -6,8 +6,16 @@ import os from "node:os";
 import path from "node:path";
 import { ROOT_PASSWORD } from "../../build/distribution.js";
 import type { TerminalSize } from "../../host/machine/pty.js";
-import { GuestConsole } from "./guest-console.js";
+import { GuestConsole, HUNG_TASK_SECONDS } from "./guest-console.js";
 import { GUEST_TRIES_MAX } from "./tries.js";
+
+/**
+ * Of any Debian: `quiet` as its boot loader has it, but systemd says what it does, so that one that
+ * hangs is told from one that is slow; and one that oopses reboots instead of staying there.
+ */
+export const DEBIAN_PARAMETERS =
+  "quiet systemd.show_status=true oops=panic panic=-1 " +
+  `sysctl.kernel.hung_task_timeout_secs=${HUNG_TASK_SECONDS}`;
 
 export function say(text: string): void {
   console.log(`host: ${text}`);

@@ -7,15 +7,14 @@
 // where BOOT is TRANSPORT:IMAGE:write:reboot or TRANSPORT:IMAGE:check:poweroff, all on one disk.
 
 import { createHash } from "node:crypto";
-import { ask, boot, end, logIn, say, withDisks } from "./debian-guest.js";
+import { ask, boot, DEBIAN_PARAMETERS, end, logIn, say, withDisks } from "./debian-guest.js";
 import type { GuestConsole } from "./guest-console.js";
 
 /** Written as text that anybody can make, and as bytes that nobody can guess. */
 const NUMBERS = 200_000;
 const RANDOM_BYTES = 4 * 1024 * 1024;
 
-/** `quiet` as Debian's boot loader has it; a guest that oopses reboots instead of staying there. */
-const PARAMETERS = "console=ttyS0 root=/dev/vda1 quiet oops=panic panic=-1";
+const PARAMETERS = `console=ttyS0 root=/dev/vda1 ${DEBIAN_PARAMETERS}`;
 
 /** Whether the guest's clock is between ours before and after it was read, and how it runs. */
 async function lookAtClock(guest: GuestConsole): Promise<void> {

@@ -10,10 +10,13 @@ import { emulatorSymptom } from "./tries.js";
 const BULKHEAD = fileURLToPath(new URL("../../bundle/cli/main.js", import.meta.url));
 
 /**
- * A guest that says nothing for so long hangs: four times what one takes to log in on a busy
- * machine. Its kernel would have complained of a task that waits for a disk after 120 s.
+ * A guest that says nothing for so long hangs: six times what a Debian takes from its kernel to its
+ * first program on a busy machine. Its kernel complains of a task that waits for a disk before
+ * that, when it is told to (HUNG_TASK_SECONDS).
  */
-const SILENT_MS = 400_000;
+const SILENT_MS = 180_000;
+/** For sysctl.kernel.hung_task_timeout_secs; a complaint comes within twice that. */
+export const HUNG_TASK_SECONDS = 40;
 /** A guest that is alive writes to its other console every few seconds. */
 const SIGN_MS_MAX = 60_000;
 
@@ -25,6 +28,8 @@ const RETURNS = /\r(?=[^\r\n])/g;
 
 /** A kernel that is alive says so when somebody waits for a disk (khungtaskd). */
 const HUNG_TASK = /INFO: task .* blocked for more than/;
+/** It has come up and does not sign yet: then it is the console read here that lacks something. */
+const BOOTED = /login: (?!.*alive)/s;
 
 /** One run of bulkhead. */
 export class GuestConsole {
@@ -143,19 +148,28 @@ export class GuestConsole {
     this.#process.kill("SIGKILL");
   }
 
-  get #hasSigned(): boolean {
-    if (this.#signs === undefined) return false;
-    return Date.now() - fs.statSync(this.#signs).mtimeMs < SIGN_MS_MAX;
-  }
-
   #said(text: string): void {
     this.text += text;
     this.#wake();
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => {
-      this.#isAlive = HUNG_TASK.test(this.text) || this.#hasSigned;
-      this.#isSilent = true;
-      this.kill();
-    }, SILENT_MS);
+    this.#timer = setTimeout(() => this.#silent(), SILENT_MS);
   }
+
+  /** Nothing was said for so long; a guest that comes up may have said it on its other console. */
+  #silent(): void {
+    const signs = this.#signs === undefined ? "" : fs.readFileSync(this.#signs, "latin1");
+    const hasSigned = this.#signs !== undefined && isRecent(this.#signs);
+    if (hasSigned && !signs.includes("login: ")) {
+      this.#said("");
+      return;
+    }
+    this.#isAlive = HUNG_TASK.test(this.text) || hasSigned || BOOTED.test(signs);
+    this.#isSilent = true;
+    this.kill();
+  }
+}
+
+/** Whether somebody wrote to a file just now. */
+function isRecent(file: string): boolean {
+  return Date.now() - fs.statSync(file).mtimeMs < SIGN_MS_MAX;
 }
