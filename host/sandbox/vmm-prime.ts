@@ -6,6 +6,9 @@ import { mallopt } from "../ffi/libc.js";
 
 /** malloc.h */
 const M_TRIM_THRESHOLD = -1;
+const M_ARENA_MAX = -8;
+/** As glibc would have it on two processors; threads share them. */
+const ARENAS_MAX = 16;
 /** More than an arena can hold: glibc's largest heap is 64 MiB. */
 const NEVER_TRIM_BYTES = 2 ** 31 - 1;
 
@@ -21,6 +24,9 @@ function startThreadPool(): Promise<void> {
 export async function primeVmm(): Promise<void> {
   // When glibc gives the end of a thread's heap back, it first opens a file of /proc.
   mallopt(M_TRIM_THRESHOLD, NEVER_TRIM_BYTES);
+  // When a thread asks for memory for the first time, and eight others have an arena each, glibc
+  // counts the processors: it opens a file of /sys to know how many arenas there may be.
+  mallopt(M_ARENA_MAX, ARENAS_MAX);
   // The C library reads the file of the time zone at the first use of local time.
   new Date().getTimezoneOffset();
   // Node makes a stream of it at the end of any socket, to compare the two.
