@@ -10,9 +10,9 @@ import { emulatorSymptom } from "./tries.js";
 const BULKHEAD = fileURLToPath(new URL("../../bundle/cli/main.js", import.meta.url));
 
 /**
- * A guest that says nothing for so long hangs: six times what a Debian takes from its kernel to its
- * first program on a busy machine. Its kernel complains of a task that waits for a disk before
- * that, when it is told to (HUNG_TASK_SECONDS).
+ * A guest that says nothing for so long hangs. A Debian is silent from its kernel to its first
+ * program, 51 s beside three other programs for each processor. Its kernel complains of a task that
+ * waits for a disk before that, when it is told to (HUNG_TASK_SECONDS).
  */
 const SILENT_MS = 180_000;
 /** For sysctl.kernel.hung_task_timeout_secs; a complaint comes within twice that. */

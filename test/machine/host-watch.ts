@@ -8,8 +8,8 @@ const HOST_BOOT_MS = 120_000;
 /** Added to a job's own limit, which the emulated host watches: then the host itself hangs. */
 const HOST_GRACE_MS = 30_000;
 /**
- * host-init.sh gives a sign every three seconds, so this many are missing: a host has both virtual
- * CPUs in a loop then, or none that runs. Ten times the longest gap with ten programs for each CPU.
+ * host-init.sh gives a sign every three seconds, so twenty are missing: a host has both virtual
+ * CPUs in a loop then, or none that runs.
  */
 const SIGN_MS_MAX = 60_000;
 const LOOK_MS = 2000;
