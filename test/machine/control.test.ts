@@ -12,7 +12,7 @@ import * as assert from "uvu/assert";
 import { kernelOf } from "../../build/bench/first-light.js";
 import { CONNECTIONS_MAX, REQUEST_CHARACTERS_MAX } from "../../host/machine/control-server.js";
 import { BULKHEAD, whyNoKvm } from "../support/bulkhead.js";
-import { askOnce, RawClient } from "../support/control.js";
+import { askOnce, RawClient, untilServed } from "../support/control.js";
 import { skip } from "../support/skip.js";
 import { VmmProcess, withVmm } from "../support/vmm-process.js";
 
@@ -38,7 +38,7 @@ let busy: VmmProcess;
 control.before(async () => {
   busy = new VmmProcess("--name", "shared", ...BUSY);
   await busy.until(() => existsSync(shared));
-  await askOnce(shared, "status"); // which waits until it is served
+  await untilServed(shared);
   await busy.until(() => busy.text.includes("queue of"));
 });
 
@@ -339,8 +339,7 @@ control("a vCPU that nobody reads the output of is paused once somebody has", as
   const vmm = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
   const state = async () => (await askOnce(file, "status")).state;
   try {
-    while (!existsSync(file)) await new Promise((resolve) => setTimeout(resolve, 5));
-    await askOnce(file, "status");
+    await untilServed(file);
     // A pipe holds 64 KiB, and its end here another 64; emulated, that takes the guest a moment.
     for (;;) {
       await askOnce(file, "pause");

@@ -6,6 +6,7 @@ import type { ReadStream } from "node:tty";
 import { fileURLToPath } from "node:url";
 import { Pty, type TerminalSize } from "../../host/machine/pty.js";
 import { emulatorSymptom } from "./tries.js";
+import { threadsInKvm } from "./vcpu-threads.js";
 
 const BULKHEAD = fileURLToPath(new URL("../../bundle/cli/main.js", import.meta.url));
 
@@ -28,6 +29,12 @@ const RETURNS = /\r(?=[^\r\n])/g;
 
 /** A kernel that is alive says so when somebody waits for a disk (khungtaskd). */
 const HUNG_TASK = /INFO: task .* blocked for more than/;
+/**
+ * Another of its processors does nothing at all (RCU's stall warning): so said a second time, after
+ * 84 s, it is not because the machine is busy.
+ */
+const STALL = /rcu: INFO: \w+ detected stalls/g;
+const STALLS_MAX = 2;
 /** It has come up and does not sign yet: then it is the console read here that lacks something. */
 const BOOTED = /login: (?!.*alive)/s;
 
@@ -50,6 +57,10 @@ export class GuestConsole {
   /** Its kernel lives, when it is silent: then a device or a wake-up of ours hangs. */
   #isAlive = false;
   #timer: NodeJS.Timeout | undefined;
+  readonly #cpus: number;
+  #isStalled = false;
+  /** Of a processor that does nothing: whether bulkhead is what it waits for. */
+  #waitsForUs = true;
 
   /**
    * @param args of `bulkhead run`
@@ -59,6 +70,7 @@ export class GuestConsole {
    */
   constructor(args: string[], terminal?: TerminalSize, signs?: string) {
     this.#signs = signs;
+    this.#cpus = args.includes("-c") ? Number(args[args.indexOf("-c") + 1]) : 1;
     const command = [BULKHEAD, "run", ...args];
     if (terminal === undefined) this.#process = this.#onPipes(command);
     else this.#process = this.#onTerminal(command, terminal);
@@ -118,6 +130,7 @@ export class GuestConsole {
   /** The emulator's fault that ended the guest, if it was one; see tries.ts. */
   get symptom(): string | undefined {
     if (this.#isSilent) return this.#isAlive ? undefined : "the guest fell silent";
+    if (this.#isStalled) return this.#waitsForUs ? undefined : "a virtual CPU hangs in KVM";
     const seconds = Number(this.seconds);
     return emulatorSymptom({ status: this.#status ?? 137, output: this.text, seconds });
   }
@@ -151,13 +164,29 @@ export class GuestConsole {
   #said(text: string): void {
     this.text += text;
     this.#wake();
+    if (text !== "") void this.#lookForStalls();
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#silent(), SILENT_MS);
+    this.#timer = setTimeout(() => void this.#silent(), SILENT_MS);
+  }
+
+  get #signed(): string {
+    return this.#signs === undefined ? "" : fs.readFileSync(this.#signs, "latin1");
+  }
+
+  /** Ends a guest of which a processor does nothing; returns whether it is one. */
+  async #lookForStalls(): Promise<boolean> {
+    const stalls = `${this.text}${this.#signed}`.match(STALL)?.length ?? 0;
+    if (this.#isStalled || stalls < STALLS_MAX) return this.#isStalled;
+    this.#isStalled = true;
+    this.#waitsForUs = (await threadsInKvm(this.#process.pid!)) < this.#cpus;
+    this.kill();
+    return true;
   }
 
   /** Nothing was said for so long; a guest that comes up may have said it on its other console. */
-  #silent(): void {
-    const signs = this.#signs === undefined ? "" : fs.readFileSync(this.#signs, "latin1");
+  async #silent(): Promise<void> {
+    if (await this.#lookForStalls()) return;
+    const signs = this.#signed;
     const hasSigned = this.#signs !== undefined && isRecent(this.#signs);
     if (hasSigned && !signs.includes("login: ")) {
       this.#said("");

@@ -80,3 +80,17 @@ export async function askOnce(
   client.close();
   return answer;
 }
+
+/** Waits until a VM answers at `path`: its file is there before somebody listens. */
+export async function untilServed(path: string): Promise<void> {
+  for (;;) {
+    try {
+      await askOnce(path, "status");
+      return;
+    } catch (error) {
+      const { code = "" } = error as NodeJS.ErrnoException;
+      if (!["ENOENT", "ECONNREFUSED"].includes(code)) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
+}
