@@ -12,7 +12,7 @@ import os from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { GuestConsole } from "./guest-console.js";
-import { emulatorSymptom, GUEST_TRIES_MAX } from "./tries.js";
+import { GUEST_TRIES_MAX } from "./tries.js";
 
 /** What the job is told. */
 export interface FioSettings {
@@ -94,9 +94,8 @@ async function writeAndDie(guest: GuestConsole, write: number, pid: string): Pro
 }
 
 /** What the emulator did to a guest: that a device was killed is no complaint here. */
-function symptomOf(guest: GuestConsole, status: number): string | undefined {
-  const output = guest.text.replaceAll(/^.*blk1: gone: was killed by SIGKILL.*$/gm, "");
-  return emulatorSymptom({ status, output, seconds: Number(guest.seconds) });
+function symptomOf(guest: GuestConsole): string | undefined {
+  return guest.symptomIn(guest.text.replaceAll(/^.*blk1: gone: was killed by SIGKILL.*$/gm, ""));
 }
 
 async function boot(settings: FioSettings, image: string, cycle: number): Promise<void> {
@@ -117,7 +116,8 @@ async function boot(settings: FioSettings, image: string, cycle: number): Promis
       return;
     } catch (error) {
       guest.kill();
-      const symptom = symptomOf(guest, await guest.exit);
+      await guest.exit;
+      const symptom = symptomOf(guest);
       if (symptom === undefined || left === 1 || !emulated) {
         console.log(guest.text);
         throw error;

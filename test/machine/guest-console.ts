@@ -129,10 +129,15 @@ export class GuestConsole {
 
   /** The emulator's fault that ended the guest, if it was one; see tries.ts. */
   get symptom(): string | undefined {
+    return this.symptomIn(this.text);
+  }
+
+  /** The same where a part of what was said, all but `output`, is not held against a device. */
+  symptomIn(output: string): string | undefined {
     if (this.#isSilent) return this.#isAlive ? undefined : "the guest fell silent";
     if (this.#isStalled) return this.#waitsForUs ? undefined : "a virtual CPU hangs in KVM";
     const seconds = Number(this.seconds);
-    return emulatorSymptom({ status: this.#status ?? 137, output: this.text, seconds });
+    return emulatorSymptom({ status: this.#status ?? 137, output, seconds });
   }
 
   /** The text without what only a terminal understands; what is written over has its own line. */
