@@ -61,10 +61,14 @@ function job(files: Files): Job {
   };
 }
 
-/** What the host's side says, in order. */
+/** What the host's side says, in order; of a boot that was repeated, what the last one did. */
 function said({ output }: JobResult): string[] {
-  const lines = [...output.matchAll(/^host: (.*?)\r?$/gm)].map(([, line = ""]) => line);
-  return lines.filter((line) => !line.startsWith("again"));
+  const lines: string[] = [];
+  for (const [, line = ""] of output.matchAll(/^host: (.*?)\r?$/gm)) {
+    if (!line.startsWith("again")) lines.push(line);
+    else lines.length = lines.findLastIndex((each) => /, boot \d$/.test(each)) + 1;
+  }
+  return lines;
 }
 
 const DISK = ["killed 2 processes of the disk"];
