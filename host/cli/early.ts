@@ -2,7 +2,6 @@
 // is a script of its own that runs before the other one is read. One thread is enough for the
 // second processor; the others start when the process of a device has.
 
-import { hasIoUring } from "../machine/io-uring.js";
 import { dismissThreads, startThread, threadFor } from "../machine/thread.js";
 
 /** Commands that run a machine. */
@@ -13,12 +12,7 @@ const [command = "", ...rest] = process.argv.slice(2);
 
 /** This process is to run a machine. */
 export const isMachine = MACHINES.includes(command) && !rest.some((word) => HELP.includes(word));
-
-const isConfined = !/--seccomp[ =]off\b/.test(rest.join(" "));
-
-/** This program has to be started again before it runs a machine. */
-export const mustStartAgain = isMachine && isConfined && hasIoUring();
-if (isMachine && !mustStartAgain) startThread("io");
+if (isMachine) startThread("io");
 
 // The bundle's other script finds the threads here.
 export { dismissThreads, startThread, threadFor };

@@ -4,10 +4,9 @@
 
 import { CommanderError } from "commander";
 import { EXIT } from "../errors.js";
-import { startAgainWithoutIoUring } from "../machine/start-again.js";
 import { dismissThreads } from "../machine/thread.js";
 // The order counts: threads start while the rest is loaded.
-import { isMachine, mustStartAgain } from "./early.js";
+import { isMachine } from "./early.js";
 import { checkNode } from "./node-version.js";
 import { checkOutput, sayError } from "./output.js";
 import { programOf } from "./program.js";
@@ -41,7 +40,6 @@ async function main(): Promise<number> {
   let status: number = EXIT.usage;
   try {
     if (isMachine) checkNode(process.versions.node);
-    if (mustStartAgain) startAgainWithoutIoUring();
     const given = verbGiven(); // the options of the others need not be put together
     await programOf(given === undefined ? VERBS : [given], (value) => {
       status = value;

@@ -3,15 +3,15 @@
 import { VmmError } from "../errors.js";
 
 /**
- * From Node 24 on, threads of V8 that wait for each other open a file of /sys for the first time
- * when a guest runs already (NominalCPUFrequency of Abseil), and the VMM's filter ends it for that.
- * Node 23 is not maintained.
+ * The one whose system calls and machine code the filters are for. Later ones have a ring of
+ * io_uring in each event loop, which would go around a filter, and threads of V8 that open files of
+ * /sys when a guest runs already; V8 compiles more, and later, in a device.
  */
-const NODE_MAX = 22;
+const NODE = 20;
 
-/** @throws VmmError ERR_SANDBOX when the filter of the VMM is not for this version of Node */
+/** @throws VmmError ERR_SANDBOX when a machine cannot be confined with this version of Node */
 export function checkNode(version: string): void {
-  if (Number.parseInt(version, 10) <= NODE_MAX) return;
-  const problem = `Cannot run a machine with Node ${version}: the VMM could not be confined`;
-  throw new VmmError("ERR_SANDBOX", `${problem}\nuse Node 20 or 22`);
+  if (Number.parseInt(version, 10) === NODE) return;
+  const problem = `Cannot run a machine with Node ${version}: it could not be confined`;
+  throw new VmmError("ERR_SANDBOX", `${problem}\nuse Node ${NODE}`);
 }

@@ -17,7 +17,6 @@ export const BPF = {
 
 /** linux/seccomp.h: what a filter answers. */
 export const SECCOMP_RET_KILL_PROCESS = 0x8000_0000;
-export const SECCOMP_RET_ERRNO = 0x0005_0000; // plus the errno
 export const SECCOMP_RET_USER_NOTIF = 0x7fc0_0000;
 export const SECCOMP_RET_LOG = 0x7ffc_0000;
 export const SECCOMP_RET_ALLOW = 0x7fff_0000;

@@ -19,7 +19,6 @@ import { PidFd } from "./pidfd.js";
 import type { Weakness } from "./pieces.js";
 import { LIBRARIES_INSIDE } from "./root.js";
 import { syscallNumber } from "./syscalls.js";
-import { WRAPPER_FLAGS } from "./v8.js";
 
 /**
  * Flags of a device's node. V8 must have written all its machine code by the lock-down: nothing is
@@ -35,8 +34,6 @@ export const NODE_FLAGS: readonly string[] = [
   "--no-rehash-snapshot",
   "--no-opt",
   "--no-sparkplug",
-  "--no-maglev",
-  ...WRAPPER_FLAGS,
   "--no-wasm-tier-up",
   "--no-wasm-dynamic-tiering",
   "--no-wasm-lazy-compilation",

@@ -3,18 +3,18 @@ import * as assert from "uvu/assert";
 import { checkNode } from "../../host/cli/node-version.js";
 import { EXIT, type VmmError } from "../../host/errors.js";
 
-test("Node 20 and 22 run machines, and so does this one", () => {
-  for (const version of ["20.0.0", "22.23.3", process.versions.node]) checkNode(version);
+test("Node 20 runs machines, and so does this one", () => {
+  for (const version of ["20.0.0", "20.20.2", process.versions.node]) checkNode(version);
 });
 
-test("a later Node is refused, with what to do", () => {
-  for (const version of ["23.11.1", "24.21.0", "100.0.0"]) {
+test("another Node is refused, with what to do", () => {
+  for (const version of ["2.0.0", "18.20.4", "22.23.3", "24.21.0", "200.0.0"]) {
     try {
       checkNode(version);
       assert.unreachable(version);
     } catch (error) {
       assert.is((error as VmmError).exitStatus, EXIT.sandboxFailed);
-      assert.match((error as Error).message, new RegExp(`Node ${version}.*\nuse Node 20 or 22$`));
+      assert.match((error as Error).message, new RegExp(`Node ${version}.*\nuse Node 20$`));
     }
   }
 });

@@ -6,8 +6,6 @@ import { Worker } from "node:worker_threads";
 import { _exit } from "../../../host/ffi/libc.js";
 import { prepareConfinement, vmmPolicy } from "../../../host/machine/confine.js";
 import { CONTROL_FD } from "../../../host/machine/control-socket.js";
-import { hasIoUring } from "../../../host/machine/io-uring.js";
-import { startAgainWithoutIoUring } from "../../../host/machine/start-again.js";
 import { compilePolicy } from "../../../host/sandbox/bpf.js";
 import { importsOf, WASI_MODULE } from "../../../host/sandbox/grants.js";
 import type { Policy } from "../../../host/sandbox/policy.js";
@@ -107,7 +105,6 @@ function miss(): Report {
 
 const [, program = "", what] = process.argv;
 if (import.meta.url.endsWith(program) && what !== undefined) {
-  if (hasIoUring()) startAgainWithoutIoUring();
   writeSync(1, JSON.stringify(what === "misses" ? miss() : await exercise()));
   _exit(0);
 }
