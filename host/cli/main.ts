@@ -1,11 +1,12 @@
 #!/usr/bin/env node
-
 // Entry of `bulkhead`: reads the arguments, calls the command, reports what went wrong.
+
+// The order counts: threads start while the rest is loaded.
+import "./early.js";
 
 import { CommanderError } from "commander";
 import { EXIT } from "../errors.js";
 import { dismissThreads } from "../machine/thread.js";
-// The order counts: threads start while the rest is loaded.
 import { isMachine } from "./early.js";
 import { checkNode } from "./node-version.js";
 import { checkOutput, sayError } from "./output.js";
