@@ -35,6 +35,11 @@ const HUNG_TASK = /INFO: task .* blocked for more than/;
  */
 const STALL = /rcu: INFO: \w+ detected stalls/g;
 const STALLS_MAX = 2;
+/**
+ * How often its threads are looked at, 0.6 s each: one that writes that very complaint is out of
+ * KVM for each byte, and one that waits for bulkhead never is in it.
+ */
+const STALL_LOOKS = 20;
 /** It has come up and does not sign yet: then it is the console read here that lacks something. */
 const BOOTED = /login: (?!.*alive)/s;
 
@@ -183,7 +188,9 @@ export class GuestConsole {
     const stalls = `${this.text}${this.#signed}`.match(STALL)?.length ?? 0;
     if (this.#isStalled || stalls < STALLS_MAX) return this.#isStalled;
     this.#isStalled = true;
-    this.#waitsForUs = (await threadsInKvm(this.#process.pid!)) < this.#cpus;
+    for (let look = 0; look < STALL_LOOKS && this.#waitsForUs; look++) {
+      this.#waitsForUs = (await threadsInKvm(this.#process.pid!)) < this.#cpus;
+    }
     this.kill();
     return true;
   }

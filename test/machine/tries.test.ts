@@ -79,13 +79,16 @@ test("an oops is no symptom when anything was said against a device or its drive
   assert.is(complaint(GOOD), undefined);
 });
 
-test("a guest that the emulator kills runs again twice, and each try is shown", () => {
+test("a guest that the emulator kills runs again, so often, and each try is shown", () => {
   const tries = new Tries(2, never);
   const notes = tries.take(host([0, OOPS], [1, GOOD]));
-  assert.match(notes[0]!, /^job 0, try 1 of 3: kernel oops in the guest: /);
+  assert.match(notes[0]!, /^job 0, try 1 of \d: kernel oops in the guest: /);
   assert.is(notes[1], OOPS);
+  for (let i = 2; i < GUEST_TRIES_MAX; i++) {
+    assert.equal(tries.left(), [0]);
+    assert.is(tries.take(host([0, OOPS])).length, 2);
+  }
   assert.equal(tries.left(), [0]);
-  assert.is(tries.take(host([0, OOPS])).length, 2);
   assert.equal(tries.take(host([0, OOPS])), []);
   assert.equal(tries.left(), []);
   assert.is(tries.hosts, GUEST_TRIES_MAX);

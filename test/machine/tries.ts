@@ -1,6 +1,6 @@
 // Which jobs of an emulated host run again. The emulator has faults of its own, and they must not
 // fail a test of ours; nor may a fault of ours hide behind them. So a try is repeated for a named
-// symptom only, twice at most, and a try that says anything against our devices is final.
+// symptom only, and one that says anything against our devices is final.
 //
 // The known fault: QEMU's helper_vmrun() leaves the vector of an interrupt that KVM injects in
 // `exception_index` after it was delivered. When another thread stops the virtual CPU in that
@@ -24,11 +24,11 @@ export interface JobResult {
 /** Exit status of a job whose time was over: timeout(1) killed it. */
 const KILLED = 137;
 
-/** Tries of one job whose guest dies of the emulator: the first and two more. */
-export const GUEST_TRIES_MAX = 3;
+/** Tries of one job whose guest dies of the emulator: there is time for that many. */
+export const GUEST_TRIES_MAX = 6;
 
-/** Emulated hosts for one set of jobs: the first, and four that repeat something. */
-export const HOSTS_MAX = 5;
+/** Emulated hosts for one set of jobs: the first, and those that repeat something. */
+export const HOSTS_MAX = 8;
 
 /** What bulkhead, or the guest's drivers, say when a device or its driver is at fault. */
 const COMPLAINTS = [
