@@ -9,7 +9,7 @@ import { missing } from "../support/debian.js";
 import { note, skip } from "../support/skip.js";
 import { type Job, type JobResult, machineUnavailable, runInMachine } from "./machine.js";
 
-/** A boot takes 60 s, and 130 on a busy machine; any may have to be repeated. */
+/** A boot takes 110 s, and twice that on a busy machine; any may have to be repeated. */
 const JOB_MS = 900_000;
 
 /** How far a guest's clock may be off: CMOS has whole seconds, and reading it takes a while. */
