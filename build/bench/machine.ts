@@ -10,10 +10,10 @@ import type { Row } from "./rows.js";
 
 /** Both guests, with tries that the emulator spoils. */
 const ROUND_MS = 480_000;
-/** One for a guest, and one for what serves it. */
-const CPUS = 2;
 /** All rounds, on a machine that is so busy that each takes that long. */
 const LIMIT_MS = ROUNDS * ROUND_MS;
+/** Of an emulated host: one for a guest, and one for what serves it. */
+const CPUS = 2;
 
 /** Numbers of one guest in each round. */
 type Column = Figures[];

@@ -25,7 +25,7 @@ export type { JobResult } from "./tries.js";
 
 const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
 
-/** A job: several times what the longest takes on a busy machine, 70 s. */
+/** A job: more than three times what one takes with its host, 70 s (control-linux). */
 const JOB_MS = 240_000;
 /** All jobs of a test with all their repetitions: less than the test runner's limit. */
 const MACHINE_MS_MAX = 1_080_000;
@@ -181,7 +181,7 @@ function clockParameters(khz: number): string {
  * One CPU and a timer that ticks. The emulator loses an interrupt now and then: when a guest's run
  * ends it clears a flag of the CPU without the lock under which others set theirs. With one CPU
  * these others are its timer and the disk alone. And a timer that fires once is gone for good, with
- * all that waits for time there, while one that ticks is late, once. Guests have their CPUs.
+ * all that waits for time there, while one that ticks is late, once.
  */
 const CPUS = 1;
 const TICKS = "nohz=off highres=off";
